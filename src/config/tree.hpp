@@ -71,8 +71,9 @@ bool reads_as_number(std::string_view text) noexcept;
 /// they are spelled); null is absent, in an array it leaves a gap. An object's
 /// keys are paths as in the store: "a/b" is "b" in "a". Of equal keys the
 /// tables merge and the last value stays. Errors (bad_answer) name the offset.
-/// Nesting is limited to max_tree_depth; invalid UTF-8 and lone surrogates are
-/// errors. Linear in the input but for ordering keys; never recurses.
+/// A value below more than max_tree_depth tables is an error, and so are
+/// invalid UTF-8 and lone surrogates. Linear in the input but for ordering
+/// keys; never recurses.
 result<tree> tree_from_json(std::string_view json);
 
 /// A tree as JSON objects. Leaves are written as number (see

@@ -91,10 +91,6 @@ private:
     tree_cursor at;
     if (!place(at))
       return false;
-    if (at.depth >= max_tree_depth) {
-      complaint_ = "nested too deep";
-      return false;
-    }
     open_.push_back({at, is_array, 0});
     return true;
   }

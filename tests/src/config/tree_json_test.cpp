@@ -144,7 +144,7 @@ TEST_CASE("tree_json: refuses invalid UTF-8 and lone surrogates", "[config]") {
 
 TEST_CASE("tree_json: nesting is limited", "[config]") {
   const auto nested = [](size_t depth) {
-    return std::string(depth, '[') + std::string(depth, ']');
+    return std::string(depth, '[') + "1" + std::string(depth, ']');
   };
   CHECK(tree_from_json(nested(max_tree_depth)));
   const auto outcome = tree_from_json(nested(max_tree_depth + 1));
