@@ -254,7 +254,7 @@ decoded<instance_config> decode_instance(std::string name, const tree& root) {
 }
 
 decoded<global_config> decode_global(const tree& root) {
-  constexpr uint64_t day_s = 24 * 3600;
+  constexpr uint64_t day_s = 24ULL * 3600;
   complaint_log log;
   const std::string path;
   table_reader table{root, path, log};
