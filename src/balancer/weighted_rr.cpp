@@ -209,7 +209,7 @@ inline void weighted_rr::keep_in_first_cycle() noexcept {
 }
 
 std::optional<uint32_t> weighted_rr::pick(const uint32_t* tried,
-                                          size_t tried_count) {
+                                          size_t tried_count) noexcept {
   if (turns_.empty())
     return std::nullopt;
   if (tried_count == 0)

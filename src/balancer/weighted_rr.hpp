@@ -45,7 +45,7 @@ public:
   /// Does not allocate and never throws.
   /// @param tried slots to leave out, at most a handful; may be null when 0.
   std::optional<uint32_t> pick(const uint32_t* tried = nullptr,
-                               size_t tried_count = 0);
+                               size_t tried_count = 0) noexcept;
 
 private:
   /// Hosts of one weight: a stretch of `slots_` and the next one in it.

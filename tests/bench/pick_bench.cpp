@@ -23,10 +23,10 @@ public:
   }
 
   uint32_t pick() {
-    peer* best = nullptr;
+    peer* best = peers_.data();
     for (peer& p : peers_) {
       p.current += p.weight;
-      if (best == nullptr || p.current > best->current)
+      if (p.current > best->current)
         best = &p;
     }
     best->current -= total_;
