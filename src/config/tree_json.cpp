@@ -107,6 +107,8 @@ private:
 };
 
 error bad_json(std::string_view what, size_t offset) {
+  if (what.back() == '.') // RapidJSON's texts are sentences
+    what.remove_suffix(1);
   return {errc::bad_answer, "not usable as JSON: " + std::string{what} +
                                 " at offset " + std::to_string(offset)};
 }

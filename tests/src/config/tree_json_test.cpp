@@ -4,7 +4,6 @@
 #include "support/catch.hpp"
 
 using namespace zedcup;
-using Catch::Matchers::Contains;
 
 namespace {
 
@@ -121,7 +120,8 @@ TEST_CASE("tree_json: errors name the offset", "[config]") {
   const auto outcome = tree_from_json(R"({"a": nope})");
   REQUIRE_FALSE(outcome);
   CHECK(outcome.error().code == errc::bad_answer);
-  CHECK_THAT(outcome.error().message, Contains("at offset 7"));
+  CHECK(outcome.error().message ==
+        "not usable as JSON: Invalid value at offset 7");
 }
 
 TEST_CASE("tree_json: refuses what is not one JSON value", "[config]") {
@@ -149,7 +149,7 @@ TEST_CASE("tree_json: nesting is limited", "[config]") {
   CHECK(tree_from_json(nested(max_tree_depth)));
   const auto outcome = tree_from_json(nested(max_tree_depth + 1));
   REQUIRE_FALSE(outcome);
-  CHECK_THAT(outcome.error().message, Contains("nested too deep"));
+  CHECK(outcome.error().message.find("nested too deep") != std::string::npos);
   CHECK_FALSE(tree_from_json(nested(1'000'000)));
   CHECK_FALSE(tree_from_json(std::string(1'000'000, '[')));
 }
