@@ -46,9 +46,18 @@ struct decoded {
 /// Rules: a bad key of a host drops the host; a bad key of a pool or of the
 /// instance takes its default; a bad segment under pools/ or hosts/ is left
 /// out. Keys that start with "_" are ours (`_idx`, `_pending`) and skipped,
-/// except that `_idx` in a list element gives its index. `status_codes` may be
-/// a list, a set (`{"5xx": true}`) or false (none).
-/// Quoted values in messages are cut at 64 bytes and made printable.
+/// except that `_idx` in a list element gives its index (an element without
+/// one whose place is taken goes behind the last) and `_down_by_zedcup` stands
+/// for the Flags that JSON cannot carry. `status_codes` may be a list, a set
+/// (`{"5xx": true}`) or false (none); a bad pattern in it is left out, and
+/// nothing but bad patterns takes the default.
+/// Numbers are decimal integers, white space around them is ignored (`echo 80
+/// | consul kv put`); booleans are exactly true or false. A value beside keys
+/// below it is a complaint unless it is empty; tables win where a table may
+/// be. Empty tables, which no store can hold, count as absent, except that
+/// an empty `status_codes` means none. Names and unknown keys keep their text,
+/// as UTF-8. Quoted values in messages are cut at 64 bytes and made printable,
+/// and after 100 complaints a last one counts the rest.
 decoded<instance_config> decode_instance(std::string name, const tree& root);
 
 decoded<global_config> decode_global(const tree& root);

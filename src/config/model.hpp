@@ -20,18 +20,33 @@ struct tls_config {
   bool verify = true;   ///< key `verify` or `ssl_verify`
   std::string sni_name; ///< empty: the host's own name is sent
   tree extra;           ///< keys that this version does not know
+
+  friend bool operator==(const tls_config& a, const tls_config& b) {
+    return a.verify == b.verify && a.sni_name == b.sni_name &&
+           a.extra == b.extra;
+  }
 };
 
 struct host_config {
   uint32_t index = 0;  ///< its number in the store; gaps are kept
   std::string name;    ///< default: the index
-  std::string address; ///< IP, hostname or `unix:/path`; key `host`
+  std::string address; ///< normalise_address() of key `host`: IPv4, "[::1]",
+                       ///< a host name or `unix:/path`
   uint16_t port = 0;   ///< 0 for a unix socket
   bool up = true;
   bool down_by_zedcup = false; ///< up=false carries Flags 1
   uint32_t weight = 1;         ///< 1..65535
-  std::optional<tree> healthcheck; ///< text "true", or a table
+  /// Text "true" (all defaults) or "false" (none, whatever the pool or the
+  /// instance says), or a table; nullopt inherits. Likewise in pools.
+  std::optional<tree> healthcheck;
   tree extra;
+
+  friend bool operator==(const host_config& a, const host_config& b) {
+    return a.index == b.index && a.name == b.name && a.address == b.address &&
+           a.port == b.port && a.up == b.up &&
+           a.down_by_zedcup == b.down_by_zedcup && a.weight == b.weight &&
+           a.healthcheck == b.healthcheck && a.extra == b.extra;
+  }
 };
 
 struct pool_config {
@@ -39,18 +54,31 @@ struct pool_config {
   std::string name; ///< default: the index
   bool up = true;
   balance_method method = balance_method::weighted_rr;
-  std::chrono::milliseconds timeout{2000}; ///< connect
-  std::chrono::seconds error_timeout{60};
-  uint32_t max_errors = 3;
-  uint32_t min_rises = 3;
-  std::chrono::milliseconds read_timeout{10000};
-  std::chrono::milliseconds keepalive_timeout{60000};
-  uint32_t keepalive_pool = 128;
+  std::chrono::milliseconds timeout{2000};            ///< connect; 1 ms..24 h
+  std::chrono::seconds error_timeout{60};             ///< 1 s..30 days
+  uint32_t max_errors = 3;                            ///< 1..1000000
+  uint32_t min_rises = 3;                             ///< 1..1000000
+  std::chrono::milliseconds read_timeout{10000};      ///< 1 ms..24 h
+  std::chrono::milliseconds keepalive_timeout{60000}; ///< 1 ms..24 h
+  uint32_t keepalive_pool = 128; ///< connections, 0..65535; 0: none kept
   bool retry_non_idempotent = false;
+  /// Answers that count as failures: a digit 1..5, then digits or 'x'.
   std::set<std::string> status_codes{"4xx", "5xx"};
   std::optional<tree> healthcheck;
   std::vector<host_config> hosts; ///< by index
   tree extra;
+
+  friend bool operator==(const pool_config& a, const pool_config& b) {
+    return a.index == b.index && a.name == b.name && a.up == b.up &&
+           a.method == b.method && a.timeout == b.timeout &&
+           a.error_timeout == b.error_timeout && a.max_errors == b.max_errors &&
+           a.min_rises == b.min_rises && a.read_timeout == b.read_timeout &&
+           a.keepalive_timeout == b.keepalive_timeout &&
+           a.keepalive_pool == b.keepalive_pool &&
+           a.retry_non_idempotent == b.retry_non_idempotent &&
+           a.status_codes == b.status_codes && a.healthcheck == b.healthcheck &&
+           a.hosts == b.hosts && a.extra == b.extra;
+  }
 };
 
 struct instance_config {
@@ -59,9 +87,15 @@ struct instance_config {
   std::optional<tree> healthcheck;
   std::vector<pool_config> pools; ///< by index: the order of preference
   tree extra;
+
+  friend bool operator==(const instance_config& a, const instance_config& b) {
+    return a.name == b.name && a.ssl == b.ssl &&
+           a.healthcheck == b.healthcheck && a.pools == b.pools &&
+           a.extra == b.extra;
+  }
 };
 
-/// `<prefix>/config/<key>`: seconds, all of them.
+/// `<prefix>/config/<key>`: seconds, all of them, 1..86400.
 struct global_config {
   std::chrono::seconds host_revive_interval{10};
   std::chrono::seconds cache_update_interval{1};
@@ -72,6 +106,17 @@ struct global_config {
   std::chrono::seconds worker_lock_ttl{30};
   std::chrono::seconds consul_wait_time{600};
   tree extra;
+
+  friend bool operator==(const global_config& a, const global_config& b) {
+    return a.host_revive_interval == b.host_revive_interval &&
+           a.cache_update_interval == b.cache_update_interval &&
+           a.healthcheck_interval == b.healthcheck_interval &&
+           a.watcher_interval == b.watcher_interval &&
+           a.session_renew_interval == b.session_renew_interval &&
+           a.session_ttl == b.session_ttl &&
+           a.worker_lock_ttl == b.worker_lock_ttl &&
+           a.consul_wait_time == b.consul_wait_time && a.extra == b.extra;
+  }
 };
 
 } // namespace zedcup
