@@ -51,8 +51,8 @@ public:
 
 private:
   class loop;
-  explicit http_driver(std::shared_ptr<loop> impl);
-  std::shared_ptr<loop> loop_;
+  explicit http_driver(std::unique_ptr<loop> impl);
+  std::unique_ptr<loop> loop_;
 };
 
 } // namespace zedcup
