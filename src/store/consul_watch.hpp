@@ -55,9 +55,12 @@ public:
   step next(time_point now);
 
   struct outcome {
-    /// New content, to be published: differs from the last in keys, values,
-    /// flags or sessions. May be empty: that was confirmed.
+    /// New content, to be published. May be empty: that was confirmed.
     std::optional<kv_tree> publish;
+    /// With `publish`: keys, values, flags and sessions are as before, and only
+    /// modify_index differs (written again): nothing to apply, but the next
+    /// compare-and-set needs it.
+    bool indexes_only = false;
     /// What went wrong; the machine goes on by itself. For the log and status.
     std::optional<error> problem;
   };
@@ -66,12 +69,14 @@ public:
   outcome on_answer(uint64_t ticket, result<http_response> answer,
                     time_point now);
 
-  /// Someone says there is news: the request in flight is forgotten and a plain
-  /// read comes next (also out of a back-off).
-  /// @returns whether there is a request that the owner should cancel.
+  /// Someone says there is news: read soon, also out of a back-off; a long poll
+  /// in flight is forgotten. Kicks beyond the allowance are served late.
+  /// @returns whether the owner should cancel the request in flight.
   bool kick();
 
-  /// When an answer last confirmed what is published; nullopt: never.
+  /// What was published last; nullopt: nothing yet.
+  const std::optional<kv_tree>& published() const { return published_; }
+  /// When an answer last agreed with what is published; nullopt: never.
   std::optional<time_point> last_confirmed() const { return confirmed_; }
   /// Errors in a row; 0 when all is well.
   unsigned failures() const { return failures_; }
@@ -79,14 +84,14 @@ public:
   size_t target_index() const { return target_; }
 
 private:
+  http_request make_request() const;
+  consul::read_mode mode() const;
   outcome fail(error problem, time_point now);
   outcome on_tree(consul::tree_answer answer, time_point now);
   outcome believe(kv_tree tree, time_point now);
   bool suspicious(const kv_tree& tree) const;
-  bool same_content(const kv_tree& tree) const;
   void take_index(uint64_t index);
   void pace(time_point now);
-  http_request make_request() const;
 
   consul_watch_settings settings_;
   std::mt19937_64 random_;
@@ -97,13 +102,17 @@ private:
   uint64_t index_ = 0;  ///< to block on; 0: plain read
   uint64_t ticket_ = 0; ///< of the last request
   bool in_flight_ = false;
-  bool confirm_ = false;  ///< the next read is a ?consistent re-read
-  bool fresh_ = false;    ///< the next read must not be a stale one
-  unsigned failures_ = 0; ///< in a row
-  time_point not_before_{};
+  bool stale_read_ = false; ///< the one in flight
+  bool kicked_ = false;     ///< the next request is on a kick's account
+  bool again_ = false;      ///< kicked during a plain read
+  bool confirm_ = false;    ///< the next read is a ?consistent re-read
+  bool fresh_ = false;      ///< the next read must not be a stale one
 
-  double allowance_; ///< token bucket for answers without news
+  unsigned failures_ = 0; ///< in a row
+  time_point backoff_until_{};
+  double allowance_; ///< token bucket for answers without news, and kicks
   time_point refilled_{};
+  time_point paced_until_{};
 };
 
 } // namespace zedcup
