@@ -75,12 +75,17 @@ public:
   void committed(const commit_result& result);
 
 private:
+  struct batch {
+    std::vector<kv_op> ops;
+    size_t end = 0;    ///< of sets_, after this batch
+    bool last = false; ///< it removes the record
+  };
+
   write_plan() = default;
-  std::vector<kv_op> batch(size_t& end) const;
+  batch next_batch() const;
 
   std::vector<kv_op> first_;  ///< the atomic point; empty: passed
-  size_t record_op_ = 0;      ///< which op of first_ wrote the record
-  std::string record_key_;    ///< empty: no record, one commit
+  std::string record_key_;    ///< empty: no record, `first_` is everything
   uint64_t record_index_ = 0; ///< modify_index of the record
   std::vector<kv_op> sets_;   ///< the plain keys
   size_t done_ = 0;           ///< of sets_
