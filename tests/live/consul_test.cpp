@@ -517,3 +517,40 @@ TEST_CASE("live: the watch survives a killed, a frozen and an emptied server",
   must(c.commit({op(verb::remove_tree, "a/")}));
   REQUIRE(f.wait_for([](const kv_tree& tree) { return tree.entries.empty(); }));
 }
+
+TEST_CASE("live: TLS with a CA, a client certificate and another name",
+          "[live]") {
+  const auto agent = consul_agent::with_tls();
+  const auto driver = start_driver();
+  consul_options options;
+  options.addresses = {{"127.0.0.1", agent->tls_port()}};
+  options.ssl = true;
+  options.ca_cert = agent->file("ca.pem");
+  options.client_cert = agent->file("client.pem");
+  options.client_key = agent->file("client-key.pem");
+  const auto read = [&] {
+    return fetch(*driver,
+                 consul::read_tree(consul_targets(options).front(), "a/"));
+  };
+  const auto why_not = [&] {
+    const auto outcome = read();
+    REQUIRE_FALSE(outcome);
+    REQUIRE(outcome.error().code == errc::unavailable);
+    return outcome.error().message;
+  };
+  REQUIRE(must(read()).status == 404);
+  options.sni_host = "server.dc1.consul";
+  REQUIRE(must(read()).status == 404);
+  options.sni_host = "elsewhere.example";
+  REQUIRE(why_not().find("elsewhere.example") != std::string::npos);
+  options.sni_host.clear();
+  options.ca_cert.clear();
+  const auto unknown_ca = why_not();
+  REQUIRE(unknown_ca.find("TLS: ") != std::string::npos);
+  REQUIRE(unknown_ca.find("certificate") != std::string::npos);
+  options.ssl_verify = false;
+  REQUIRE(must(read()).status == 404);
+  options.client_cert.clear();
+  options.client_key.clear();
+  REQUIRE(why_not().find("127.0.0.1:") == 0);
+}

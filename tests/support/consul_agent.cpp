@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -49,6 +50,45 @@ std::string consul_binary() {
 }
 
 consul_agent::consul_agent(const std::string& extra) {
+  configure("", extra);
+  start();
+}
+
+consul_agent::consul_agent(tls_tag) : tls_port_(free_port()) {
+  make_certificates();
+  configure(", \"https\": " + std::to_string(tls_port_),
+            R"("verify_incoming_https": true, "ca_file": ")" + file("ca.pem") +
+                R"(", "cert_file": ")" + file("server.pem") +
+                R"(", "key_file": ")" + file("server-key.pem") + "\"");
+  start();
+}
+
+std::unique_ptr<consul_agent> consul_agent::with_tls() {
+  return std::unique_ptr<consul_agent>(new consul_agent(tls_tag{}));
+}
+
+void consul_agent::make_certificates() const {
+  const auto run = [&](const std::string& arguments) {
+    const auto command = "cd '" + dir_.path().string() + "' && '" +
+                         consul_binary() + "' tls " + arguments + " >>tls.log";
+    if (std::system(command.c_str()) != 0)
+      throw std::runtime_error("consul tls " + arguments + " failed");
+  };
+  const auto rename = [&](const std::string& from, const std::string& to) {
+    std::filesystem::rename(file(from), file(to));
+  };
+  run("ca create");
+  run("cert create -server");
+  run("cert create -client");
+  rename("consul-agent-ca.pem", "ca.pem");
+  rename("dc1-server-consul-0.pem", "server.pem");
+  rename("dc1-server-consul-0-key.pem", "server-key.pem");
+  rename("dc1-client-consul-0.pem", "client.pem");
+  rename("dc1-client-consul-0-key.pem", "client-key.pem");
+}
+
+void consul_agent::configure(const std::string& ports,
+                             const std::string& extra) {
   http_port_ = free_port();
   std::ofstream(dir_.file("agent.json"))
       << R"({"server": true, "bootstrap": true, "bind_addr": "127.0.0.1",
@@ -58,9 +98,8 @@ consul_agent::consul_agent(const std::string& extra) {
              "connect": {"enabled": false}, "data_dir": ")"
       << dir_.file("data") << R"(", "ports": {"dns": -1, "grpc": -1,
              "serf_wan": -1, "http": )"
-      << http_port_ << port_entry("serf_lan") << port_entry("server") << "}"
-      << (extra.empty() ? "" : ", ") << extra << "}";
-  start();
+      << http_port_ << port_entry("serf_lan") << port_entry("server") << ports
+      << "}" << (extra.empty() ? "" : ", ") << extra << "}";
 }
 
 consul_agent::~consul_agent() {
