@@ -39,7 +39,7 @@ std::string_view trim(std::string_view text) {
 long bounded_ms(std::chrono::milliseconds time) {
   // 0 means "no limit" to libcurl; a caller's 0 or less means "at once".
   return static_cast<long>(
-      std::clamp<int64_t>(time.count(), 1, 24 * 3600 * 1000));
+      std::clamp<int64_t>(time.count(), 1, int64_t{24} * 3600 * 1000));
 }
 
 errc code_of(CURLcode code) noexcept {
@@ -199,8 +199,9 @@ status curl_exchange::set_headers() {
         return error{errc::invalid_argument,
                      "http: unusable header \"" + name.substr(0, 64) + "\""};
       // "name;" is how libcurl spells a header without value.
-      good =
-          good && add_header(value.empty() ? name + ";" : name + ": " + value);
+      std::string line = name;
+      line.append(value.empty() ? ";" : ": ").append(value);
+      good = good && add_header(line);
     }
   }
   if (!good)

@@ -148,7 +148,8 @@ void http_driver::loop::run() {
     curl_multi_perform(multi_, &count);
     finish_done();
     // libcurl wakes up earlier for its own timers.
-    curl_multi_poll(multi_, nullptr, 0, 60000, nullptr);
+    if (curl_multi_poll(multi_, nullptr, 0, 60000, nullptr) != CURLM_OK)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   end_all();
   const std::lock_guard<std::mutex> lock(mutex_);

@@ -179,7 +179,7 @@ bool option_reader::text_member(const std::string& key, const Value& value) {
 }
 
 void option_reader::member(const std::string& key, const Value& value) {
-  constexpr uint64_t longest_ms = 3600 * 1000;
+  constexpr uint64_t longest_ms = uint64_t{3600} * 1000;
   const auto milliseconds = [&] {
     return std::chrono::milliseconds(number(key, value, 1, longest_ms));
   };

@@ -72,7 +72,7 @@ result<std::string> embedded_store::impl::create_session(
   if (ttl.count() <= 0)
     return error{errc::invalid_argument,
                  "embedded store: a session's ttl must be positive"};
-  const auto id = random_id();
+  auto id = random_id();
   if (!id)
     return id;
   const auto done = write([&](change&) {

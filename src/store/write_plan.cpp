@@ -136,7 +136,7 @@ result<pending_record> parse_pending(std::string_view value) {
 
 result<write_plan> write_plan::replace_instance(std::string_view prefix,
                                                 std::string_view instance,
-                                                kv_leaves leaves,
+                                                const kv_leaves& leaves,
                                                 std::string_view id,
                                                 const commit_limits& limits) {
   if (auto good = check_names(prefix, instance); !good)

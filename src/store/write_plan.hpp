@@ -49,7 +49,7 @@ public:
   /// empty instance name or path), too_large (naming size and limit).
   static result<write_plan> replace_instance(std::string_view prefix,
                                              std::string_view instance,
-                                             kv_leaves leaves,
+                                             const kv_leaves& leaves,
                                              std::string_view id,
                                              const commit_limits& limits);
 

@@ -1,6 +1,8 @@
 // On answers recorded from Consul 1.8.7.
 #include "store/consul_protocol.hpp"
 
+#include <random>
+
 #include "support/catch.hpp"
 
 using namespace zedcup;
@@ -324,4 +326,36 @@ TEST_CASE("consul: keys are listed, none on 404", "[consul]") {
   REQUIRE(consul::parse_keys(kv_answer(404, ""))->empty());
   REQUIRE(code_of(consul::parse_keys(kv_answer(200, "[1]"))) ==
           errc::bad_answer);
+}
+
+TEST_CASE("consul: damaged answers never crash and never read as empty",
+          "[consul]") {
+  std::mt19937 random(11); // NOLINT: the same damage every time
+  const std::vector<kv_op> ops{op(verb::set, "zedcup/a", "x")};
+  const std::string made =
+      R"({"Results":[{"KV":{"Key":"zedcup/a","ModifyIndex":7}}]})";
+  int read_well = 0;
+  for (int round = 0; round < 20000; ++round) {
+    auto body = round % 2 == 0 ? std::string(recorded_tree) : made;
+    for (unsigned n = 1 + random() % 3; n > 0; --n) {
+      const size_t at = random() % body.size();
+      if (random() % 3 == 0)
+        body.erase(at, 1 + random() % 20);
+      else
+        body[at] = static_cast<char>(random());
+    }
+    const auto tree = consul::parse_tree(kv_answer(200, body), "zedcup/");
+    if (tree) {
+      REQUIRE_FALSE(tree->tree.entries.empty());
+      ++read_well;
+    }
+    const auto commit = consul::parse_commit(plain(200, body), ops);
+    if (commit)
+      REQUIRE(commit->indexes.size() == 1);
+    (void)consul::parse_commit(plain(409, body), ops);
+    (void)consul::parse_sessions(plain(200, body));
+    (void)consul::parse_keys(kv_answer(200, body));
+    (void)consul::parse_session_id(plain(200, body));
+  }
+  REQUIRE(read_well > 100);
 }
