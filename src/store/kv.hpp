@@ -61,7 +61,7 @@ struct commit_result {
 /// What one commit of an engine may carry.
 struct commit_limits {
   size_t max_ops = 64;           ///< Consul up to 1.12: 64, later 128
-  size_t max_bytes = 256 * 1024; ///< keys and values, before any encoding
+  size_t max_bytes = size_t{256} * 1024; ///< keys and values, unencoded
 };
 
 } // namespace zedcup
