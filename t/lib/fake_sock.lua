@@ -70,7 +70,11 @@ function _M:receive(what)
 end
 
 
+-- As a cosocket does when there is something to read.
 function _M:setkeepalive()
+    if self.pieces[self.next] then
+        return nil, "connection in dubious state"
+    end
     self.pooled = true
     return 1
 end
