@@ -167,7 +167,7 @@ end
 
 -- What stands in the way of a request on this connection.
 local function obstacle(c)
-    if not c.sock then
+    if not c.authority then
         return "not connected"
     end
     local last = c.answer
