@@ -1,0 +1,346 @@
+--- Connects, secures, pools and closes the cosocket of a client. Methods of
+--- zedcup.http; the checks of arguments are here because cosockets raise.
+
+local uri = require("zedcup.http.uri")
+
+local DEFAULT_PORTS = uri.DEFAULT_PORTS
+local authority_of = uri.authority
+local bracket = uri.bracket
+local concat = table.concat
+local find = string.find
+local pcall = pcall
+local sub = string.sub
+local tcp = ngx.socket.tcp
+local to_port = uri.to_port
+local tostring = tostring
+local type = type
+
+-- Cosockets keep milliseconds in an int.
+local MAX_MS = 2 ^ 31 - 1
+
+local _M = {}
+
+
+---A cosocket, or nil, err in a phase that has none.
+function _M.new_socket()
+    local ok, sock, err = pcall(tcp)
+    if not ok then
+        return nil, sock
+    end
+    return sock, err
+end
+
+
+---Whether a text can name a host or stand in a Host header.
+---@param text any
+---@return boolean
+local function is_host(text)
+    return type(text) == "string" and text ~= "" and not find(text, "[%c ]")
+end
+_M.is_host = is_host
+
+
+local function is_count(value, least, most)
+    return type(value) == "number" and value >= least and value <= most
+        and value % 1 == 0
+end
+
+
+-- The options of a cosocket's connect(), checked.
+local function pool_options(opts)
+    if opts == nil then
+        return nil
+    end
+    if type(opts) ~= "table" then
+        return nil, "bad options: a table expected"
+    end
+    local pool, size, backlog = opts.pool, opts.pool_size, opts.backlog
+    if pool == nil and size == nil and backlog == nil then
+        return nil
+    end
+    if pool ~= nil and type(pool) ~= "string" and type(pool) ~= "number" then
+        return nil, "bad option pool"
+    end
+    if size ~= nil and not is_count(size, 1, MAX_MS) then
+        return nil, "bad option pool_size"
+    end
+    if backlog ~= nil and not is_count(backlog, 0, MAX_MS) then
+        return nil, "bad option backlog"
+    end
+    return { pool = pool, pool_size = size, backlog = backlog }
+end
+
+
+-- What is known of a host: how connect() takes it, whether it is a unix socket,
+-- and by port number the authority of its http requests. Bounded: hosts may
+-- come from a caller's untrusted URIs.
+local MAX_HOSTS = 1024
+local hosts, known_hosts = {}, 0
+
+
+local function learn_host(host)
+    if not is_host(host) then
+        return nil
+    end
+    if known_hosts >= MAX_HOSTS then
+        hosts, known_hosts = {}, 0
+    end
+    local info = { name = bracket(host), is_unix = sub(host, 1, 5) == "unix:" }
+    hosts[host] = info
+    known_hosts = known_hosts + 1
+    return info
+end
+
+
+local function http_authority(info, host, port)
+    local authority = info[port]
+    if not authority then
+        authority = authority_of("http", host, port)
+        info[port] = authority
+    end
+    return authority
+end
+
+
+-- Forgets the connection before.
+local function reset(c, host, port, authority)
+    c.buf, c.pos, c.answer = "", 1, false
+    c.ending, c.progress, c.consumed = false, 0, false
+    c.host, c.port, c.authority = host, port, authority
+end
+
+
+local function open(c, host, port, opts)
+    local info = hosts[host] or learn_host(host)
+    if not info then
+        return nil, "bad host"
+    end
+    port = info.is_unix and 0 or to_port(port)
+    if not port then
+        return nil, "bad port"
+    end
+    local options, err = pool_options(opts)
+    if err then
+        return nil, err
+    end
+
+    reset(c, host, port, http_authority(info, host, port))
+    local ok
+    if info.is_unix then
+        ok, err = c.sock:connect(host, options)
+    elseif options then
+        ok, err = c.sock:connect(info.name, port, options)
+    else
+        ok, err = c.sock:connect(info.name, port)
+    end
+    if not ok then
+        c.ending = true
+        return nil, err
+    end
+    return true
+end
+
+
+-- A pool of its own for everything that makes one TLS connection differ from
+-- another: a pooled connection has shaken hands, and with whom is settled.
+local function tls_pool(o, host, port, name)
+    return concat({ "https", host, tostring(port), tostring(name),
+                    tostring(o.ssl_verify ~= false),
+                    tostring(o.ssl_client_cert), tostring(o.ssl_client_priv_key),
+                  }, ":")
+end
+
+
+---Performs the TLS handshake on a connection that has not had one. Yields.
+---@param session? userdata|boolean to resume; false: return none
+---@param server_name? string for SNI and the check of the certificate
+---@param verify? boolean default false
+---@param send_status_req? boolean OCSP stapling
+---@return userdata|boolean|nil session
+---@return string|nil err
+function _M:ssl_handshake(session, server_name, verify, send_status_req)
+    if server_name ~= nil and not is_host(server_name) then
+        return nil, "bad server name"
+    end
+    local ok, result, err = pcall(self.sock.sslhandshake, self.sock, session,
+                                  server_name, verify, send_status_req)
+    if not ok or (err and not result) then
+        self.ending = true
+        return nil, ok and err or tostring(result)
+    end
+    if self.host then
+        self.authority = authority_of("https", self.host, self.port)
+    end
+    return result
+end
+
+
+local function secure(c, o, name)
+    if o.ssl_client_cert or o.ssl_client_priv_key then
+        local ok, err = c.sock:setclientcert(o.ssl_client_cert,
+                                             o.ssl_client_priv_key)
+        if not ok then
+            return nil, err
+        end
+    end
+    local session = o.ssl_reused_session
+    if session == nil then
+        session = false
+    end
+    return c:ssl_handshake(session, name, o.ssl_verify ~= false,
+                           o.ssl_send_status_req)
+end
+
+
+local function connect_tls(c, o, host, port)
+    local name = o.ssl_server_name or host
+    local opts = { pool = o.pool or tls_pool(o, host, port, name),
+                   pool_size = o.pool_size, backlog = o.backlog }
+    local ok, err = open(c, host, port, opts)
+    if not ok then
+        return nil, err
+    end
+    if c.sock:getreusedtimes() ~= 0 then
+        c.authority = authority_of("https", host, port)
+        return true
+    end
+    local session
+    session, err = secure(c, o, name)
+    if err then
+        c:close()
+        return nil, err
+    end
+    return true, nil, session
+end
+
+
+local function connect_by_table(c, o)
+    local host, port, scheme = o.host, o.port, o.scheme
+    if scheme ~= nil and not DEFAULT_PORTS[scheme] then
+        return nil, "bad scheme: http or https expected"
+    end
+    if type(host) ~= "string" then
+        return nil, "bad host"
+    end
+    if port == nil then
+        port = DEFAULT_PORTS[scheme or "http"]
+    end
+    if scheme == "https" then
+        return connect_tls(c, o, host, port)
+    end
+    return open(c, host, port, o)
+end
+
+
+---Connects, from a pool where one has a connection. Yields.
+---
+---`connect(host, port, opts?)`, `connect("unix:/path", opts?)`: TCP only; opts
+---are `pool`, `pool_size`, `backlog` of cosockets. `connect(options)` takes
+---these and `scheme` ("http"), `host`, `port`, and for https `ssl_verify`
+---(true), `ssl_server_name`, `ssl_reused_session`, `ssl_send_status_req`,
+---`ssl_client_cert` and `ssl_client_priv_key`, and shakes hands.
+---@param host string|table
+---@param port? integer|string|table
+---@param opts? table
+---@return boolean|nil ok
+---@return string|nil err
+---@return userdata|nil session of the form with a table, if asked for
+function _M:connect(host, port, opts)
+    if type(host) == "table" then
+        return connect_by_table(self, host)
+    end
+    if type(port) == "table" then
+        port, opts = nil, port
+    end
+    return open(self, host, port, opts)
+end
+
+
+---Sets the time-out of connecting, sending and reading.
+---@param ms integer
+---@return true|nil
+---@return string|nil err
+function _M:set_timeout(ms)
+    if not is_count(ms, 0, MAX_MS) then
+        return nil, "bad timeout"
+    end
+    self.sock:settimeout(ms)
+    return true
+end
+
+
+---Sets the time-outs one by one; nil leaves the configured one.
+---@param connect_ms? integer
+---@param send_ms? integer
+---@param read_ms? integer
+---@return true|nil
+---@return string|nil err
+function _M:set_timeouts(connect_ms, send_ms, read_ms)
+    if (connect_ms and not is_count(connect_ms, 0, MAX_MS))
+        or (send_ms and not is_count(send_ms, 0, MAX_MS))
+        or (read_ms and not is_count(read_ms, 0, MAX_MS))
+    then
+        return nil, "bad timeout"
+    end
+    self.sock:settimeouts(connect_ms, send_ms, read_ms)
+    return true
+end
+
+
+-- Whether nothing of the last exchange can show up in the next one.
+local function is_clean(c)
+    local last = c.answer
+    return not c.ending and c.pos > #c.buf
+        and (not last or (last.done and last.keep_alive)) and not last.err
+end
+
+
+---Puts the connection into its pool, or closes it where it must not be reused:
+---either side asked for its end, the exchange failed, the body was not read to
+---its end, or more came than the answer.
+---@param timeout_ms? integer how long it may idle; 0: for ever
+---@param pool_size? integer
+---@return 1|2|nil result 1: pooled; 2: closed, with "connection must be closed"
+---@return string|nil err
+function _M:set_keepalive(timeout_ms, pool_size)
+    if timeout_ms ~= nil and not is_count(timeout_ms, 0, MAX_MS) then
+        return nil, "bad timeout"
+    end
+    if pool_size ~= nil and not is_count(pool_size, 1, MAX_MS) then
+        return nil, "bad pool size"
+    end
+    if not is_clean(self) then
+        local ok, err = self:close()
+        if not ok then
+            return nil, err
+        end
+        return 2, "connection must be closed"
+    end
+    self.ending = true
+    local ok, err = self.sock:setkeepalive(timeout_ms, pool_size)
+    if not ok then
+        self.sock:close()
+        return nil, err
+    end
+    return 1
+end
+
+
+---How often the connection was used before.
+---@return integer|nil
+---@return string|nil err
+function _M:get_reused_times()
+    return self.sock:getreusedtimes()
+end
+
+
+---Closes the connection.
+---@return 1|nil
+---@return string|nil err
+function _M:close()
+    self.ending = true
+    return self.sock:close()
+end
+
+
+return _M

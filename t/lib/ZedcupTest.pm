@@ -1,0 +1,113 @@
+package ZedcupTest;
+
+# The set-up that all Test::Nginx files here share. A file starts with
+#
+#     use lib 't/lib';
+#     use ZedcupTest 'no_plan';
+#     run_tests();
+#
+# and runs from the top of the repository: prove -I t/lib t/http_request.t
+#
+# It picks a block of free loopback ports (below the ephemeral range) and a
+# folder for nginx, so that several files can run at once, and exports to the
+# blocks, as $TEST_NGINX_...:
+#   SERVER_PORT                 the server that Test::Nginx talks to
+#   BACKEND_PORT, BACKEND_PORT2 .. BACKEND_PORT4   for servers of the blocks
+#   CLOSED_PORT                 nobody listens here
+#   TOP                         the top of the repository
+#   SOCKET_DIR                  a folder for unix sockets, short enough a path
+#   CERT_DIR                    see certificate() below
+# Every block gets the module lines, lua/ and t/lib/ on the package path, and a
+# quiet socket log (blocks that care say so in http_config).
+
+use strict;
+use warnings;
+
+BEGIN {
+    use Cwd ();
+    use Fcntl qw(:flock);
+    use File::Temp ();
+    use IO::Socket::INET;
+
+    my $top = Cwd::cwd();
+    push @INC, "$top/build/tools/usr/share/perl5"; # where fetch_deb.sh puts it
+    my $first = $ENV{ZEDCUP_TEST_FIRST_PORT} || 20000;
+    my $blocks = 99;
+    my $size = 10;
+
+    # A block is taken while this process holds its lock file.
+    our $lock;
+    my $take_block = sub {
+        my $start = $$ % $blocks;
+        for my $i (0 .. $blocks - 1) {
+            my $port = $first + $size * (($start + $i) % $blocks);
+            my $path = File::Spec->catfile(File::Spec->tmpdir(),
+                                           "zedcup-test-port-$port.lock");
+            open($lock, '>>', $path) or next;
+            flock($lock, LOCK_EX | LOCK_NB) or next;
+            my @bound = map {
+                IO::Socket::INET->new(LocalAddr => '127.0.0.1',
+                                      LocalPort => $_, Listen => 1,
+                                      ReuseAddr => 1)
+            } $port .. $port + $size - 1;
+            return $port if !grep { !defined } @bound;
+        }
+        die "no free block of ports from $first on";
+    };
+
+    my $port = $take_block->();
+    our $sockets = File::Temp->newdir('zedcup-XXXXXX', TMPDIR => 1);
+    chmod 0755, "$sockets";
+    %ENV = (
+        %ENV,
+        TEST_NGINX_SERVER_PORT => $port,
+        TEST_NGINX_SERVROOT => "$top/t/servroot_$port",
+        TEST_NGINX_BACKEND_PORT => $port + 1,
+        TEST_NGINX_BACKEND_PORT2 => $port + 2,
+        TEST_NGINX_BACKEND_PORT3 => $port + 3,
+        TEST_NGINX_BACKEND_PORT4 => $port + 4,
+        TEST_NGINX_CLOSED_PORT => $port + 9,
+        TEST_NGINX_TOP => $top,
+        TEST_NGINX_SOCKET_DIR => "$sockets",
+        TEST_NGINX_CERT_DIR => "$sockets",
+    );
+    my $modules = $ENV{ZEDCUP_NGINX_MODULES} || '/usr/lib/nginx/modules';
+    $ENV{TEST_NGINX_BINARY} ||= '/usr/sbin/nginx';
+    $ENV{TEST_NGINX_LOAD_MODULES} ||=
+        "$modules/ndk_http_module.so $modules/ngx_http_lua_module.so";
+    $ENV{TEST_NGINX_LOG_LEVEL} ||= 'info';
+}
+
+use Test::Nginx::Socket -Base;
+
+our @EXPORT = qw(certificate);
+
+log_level($ENV{TEST_NGINX_LOG_LEVEL});
+no_long_string();
+no_shuffle();
+
+add_block_preprocessor(sub {
+    my $block = shift;
+    my $top = $ENV{TEST_NGINX_TOP};
+    my $own = $block->http_config // '';
+    my $log = $own =~ /lua_socket_log_errors/ ? ''
+        : 'lua_socket_log_errors off;';
+    $block->set_value('http_config', <<"END" . $own);
+    lua_package_path "$top/lua/?.lua;$top/t/lib/?.lua;;";
+    $log
+END
+    $block->set_value('request', 'GET /t') if !defined $block->request;
+});
+
+# Makes a self-signed certificate for a name: $TEST_NGINX_CERT_DIR/NAME.crt and
+# NAME.key. To be called before run_tests().
+sub certificate ($) {
+    my $name = shift;
+    my $base = "$ENV{TEST_NGINX_CERT_DIR}/$name";
+    system("openssl req -x509 -newkey rsa:2048 -nodes -days 30 "
+           . "-subj /CN=$name -addext subjectAltName=DNS:$name "
+           . "-keyout $base.key -out $base.crt 2>$base.log") == 0
+        or die "openssl cannot make a certificate for $name, see $base.log";
+}
+
+1;

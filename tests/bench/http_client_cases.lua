@@ -1,0 +1,102 @@
+-- The request handlers that http_client.sh compares. Each connects from the
+-- keepalive pool, sends the same request, reads the body and prints it.
+
+---@field port integer of the backend, set by the configuration
+local _M = { port = 0 }
+
+local REQUEST = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n\r\n"
+local HEADERS = { ["User-Agent"] = "bench" }
+
+local find = string.find
+local sub = string.sub
+
+
+local function fail(what, err)
+    ngx.log(ngx.ERR, what, ": ", err)
+    return ngx.exit(502)
+end
+
+
+-- The least that can read the answer: lines until the blank one, then the body.
+function _M.raw_cosocket()
+    local sock = ngx.socket.tcp()
+    sock:settimeouts(2000, 10000, 10000)
+    local ok, err = sock:connect("127.0.0.1", _M.port)
+    if not ok then return fail("connect", err) end
+
+    ok, err = sock:send(REQUEST)
+    if not ok then return fail("send", err) end
+
+    local length
+    while true do
+        local line
+        line, err = sock:receive("*l")
+        if not line then return fail("receive", err) end
+        if line == "" then break end
+        if sub(line, 1, 16) == "Content-Length: " then
+            length = tonumber(sub(line, 17))
+        end
+    end
+    local body
+    body, err = sock:receive(length)
+    if not body then return fail("receive", err) end
+
+    ngx.print(body)
+    sock:setkeepalive(60000, 64)
+end
+
+
+-- The same in one read, which holds only for small answers.
+function _M.raw_receiveany()
+    local sock = ngx.socket.tcp()
+    sock:settimeouts(2000, 10000, 10000)
+    local ok, err = sock:connect("127.0.0.1", _M.port)
+    if not ok then return fail("connect", err) end
+
+    ok, err = sock:send(REQUEST)
+    if not ok then return fail("send", err) end
+
+    local data
+    data, err = sock:receiveany(16384)
+    if not data then return fail("receive", err) end
+    local _, head_end = find(data, "\r\n\r\n", 1, true)
+
+    ngx.print(sub(data, head_end + 1))
+    sock:setkeepalive(60000, 64)
+end
+
+
+local function use_client(headers_too)
+    local c = require("zedcup.http").new()
+    c:set_timeouts(2000, 10000, 10000)
+    local ok, err = c:connect("127.0.0.1", _M.port)
+    if not ok then return fail("connect", err) end
+
+    local res
+    res, err = c:request({ path = "/", headers = HEADERS })
+    if not res then return fail("request", err) end
+    if headers_too and res.headers["content-type"] ~= "text/plain" then
+        return fail("headers", "no content-type")
+    end
+    local body
+    body, err = res:read_body()
+    if not body then return fail("read_body", err) end
+
+    ngx.print(body)
+    c:set_keepalive(60000, 64)
+end
+
+
+-- The client as most callers use it: status and body.
+function _M.zedcup_http()
+    return use_client(false)
+end
+
+
+-- The same with a look at the headers, which are built on first use.
+function _M.zedcup_all()
+    return use_client(true)
+end
+
+
+return _M
