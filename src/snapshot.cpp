@@ -41,6 +41,18 @@ std::shared_ptr<const snapshot> snapshot::make(instance_config config,
       new snapshot{std::move(config), revision}};
 }
 
+result<std::shared_ptr<const snapshot>>
+snapshot::from_json(std::string name, std::string_view json,
+                    uint64_t revision) {
+  auto root = tree_from_json(json);
+  if (!root)
+    return root.error();
+  auto decoded = decode_instance(std::move(name), *root);
+  if (!decoded.value)
+    return error{errc::bad_answer, "nothing usable in it"};
+  return make(std::move(*decoded.value), revision);
+}
+
 std::vector<weighted_rr::candidate> candidates(const pool_config& pool) {
   std::vector<weighted_rr::candidate> out;
   if (!pool.up)

@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "balancer/weighted_rr.hpp"
 #include "config/model.hpp"
+#include "util/result.hpp"
 
 namespace zedcup {
 
@@ -18,6 +20,10 @@ public:
   /// @param revision the store's, of the read that `config` was decoded from
   static std::shared_ptr<const snapshot> make(instance_config config,
                                               uint64_t revision);
+
+  /// From json() of another worker's. Errors: bad_answer.
+  static result<std::shared_ptr<const snapshot>>
+  from_json(std::string name, std::string_view json, uint64_t revision);
 
   const instance_config& config() const noexcept { return config_; }
   uint64_t revision() const noexcept { return revision_; }

@@ -33,15 +33,15 @@ struct kv_tree {
 /// none of them.
 struct kv_op {
   enum class verb {
-    set,           ///< key, value, flags
-    set_if,        ///< as set, if the key's modify_index is `index` (0: absent)
-    remove,        ///< key; absent is fine
-    remove_if,     ///< key, if its modify_index is `index`
-    remove_tree,   ///< every key that starts with `key`
-    check_index,   ///< fail the commit unless modify_index is `index`
-    check_absent,  ///< fail the commit if the key exists
-    lock,          ///< as set, taking the key for `session`; fails when held
-    unlock,        ///< as set, giving up `session`'s hold
+    set,          ///< key, value, flags
+    set_if,       ///< as set, if the key's modify_index is `index` (0: absent)
+    remove,       ///< key; absent is fine
+    remove_if,    ///< key, if its modify_index is `index`
+    remove_tree,  ///< every key that starts with `key`
+    check_index,  ///< fail the commit unless modify_index is `index`
+    check_absent, ///< fail the commit if the key exists
+    lock,         ///< as set, taking the key for `session`; fails when held
+    unlock,       ///< as set, giving up `session`'s hold
   };
   verb what = verb::set;
   std::string key;
@@ -60,7 +60,7 @@ struct commit_result {
 
 /// What one commit of an engine may carry.
 struct commit_limits {
-  size_t max_ops = 64;           ///< Consul up to 1.12: 64, later 128
+  size_t max_ops = 64;                   ///< Consul up to 1.12: 64, later 128
   size_t max_bytes = size_t{256} * 1024; ///< keys and values, unencoded
 };
 

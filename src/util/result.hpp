@@ -76,6 +76,8 @@ private:
 /// For functions that only succeed or fail.
 struct ok_t {};
 using status = result<ok_t>;
-inline status success() { return ok_t{}; }
+inline status success() {
+  return ok_t{};
+}
 
 } // namespace zedcup
