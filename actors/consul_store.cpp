@@ -1,0 +1,113 @@
+#include "actors/consul_store.hpp"
+
+#include <unordered_map>
+#include <utility>
+
+#include "store/consul_protocol.hpp"
+
+namespace zedcup {
+
+namespace {
+
+struct consul_store_state {
+  static inline const char* name = "zedcup.store";
+
+  using finisher = std::function<void(result<http_response>)>;
+
+  caf::event_based_actor* self = nullptr;
+  context_ptr ctx;
+  std::vector<consul_target> targets;
+  size_t target = 0;
+  uint64_t next_ticket = 1;
+  std::unordered_map<uint64_t, finisher> waiting;
+
+  const consul_options& options() const {
+    return std::get<consul_options>(ctx->options.store);
+  }
+
+  void submit(http_request request, finisher finish) {
+    auto ticket = next_ticket++;
+    waiting.emplace(ticket, std::move(finish));
+    ctx->http->submit(
+        std::move(request), [me = caf::actor_cast<caf::actor>(self),
+                             ticket](result<http_response> answer) {
+          caf::anon_send(
+              me,
+              msg::http_done{ticket, std::make_shared<result<http_response>>(
+                                         std::move(answer))});
+        });
+  }
+
+  void on_answer(const msg::http_done& done) {
+    auto at = waiting.find(done.ticket);
+    if (at == waiting.end())
+      return;
+    auto finish = std::move(at->second);
+    waiting.erase(at);
+    if (!*done.answer)
+      target = (target + 1) % targets.size();
+    finish(std::move(*done.answer));
+  }
+
+  caf::response_promise read(const std::string& prefix) {
+    auto promise = self->make_response_promise();
+    auto request = consul::read_tree(targets[target], prefix,
+                                     consul::read_mode::consistent);
+    submit(std::move(request),
+           [promise, prefix](result<http_response> answer) mutable {
+             promise.deliver(msg::read_reply{parse_read(answer, prefix)});
+           });
+    return promise;
+  }
+
+  static result<std::shared_ptr<const kv_tree>>
+  parse_read(const result<http_response>& answer, const std::string& prefix) {
+    if (!answer)
+      return answer.error();
+    auto read = consul::parse_tree(*answer, prefix);
+    if (!read)
+      return read.error();
+    return std::make_shared<const kv_tree>(std::move(read->tree));
+  }
+
+  caf::response_promise commit(const std::vector<kv_op>& ops) {
+    auto promise = self->make_response_promise();
+    auto request = consul::commit(targets[target], ops, options().limits);
+    if (!request) {
+      promise.deliver(msg::commit_reply{request.error()});
+      return promise;
+    }
+    submit(std::move(*request),
+           [promise, ops](result<http_response> answer) mutable {
+             promise.deliver(msg::commit_reply{
+                 answer ? consul::parse_commit(*answer, ops)
+                        : result<commit_result>{answer.error()}});
+           });
+    return promise;
+  }
+};
+
+caf::behavior consul_store(caf::stateful_actor<consul_store_state>* self,
+                           context_ptr ctx) {
+  auto& state = self->state;
+  state.self = self;
+  state.ctx = std::move(ctx);
+  state.targets = consul_targets(state.options());
+  return {
+      [=](const msg::read_order& order) {
+        return self->state.read(order.prefix);
+      },
+      [=](const msg::commit_order& order) {
+        return self->state.commit(order.ops);
+      },
+      [=](const msg::http_done& done) { self->state.on_answer(done); },
+  };
+}
+
+} // namespace
+
+caf::actor spawn_consul_store(caf::actor_system& sys, context_ptr ctx) {
+  return sys.spawn(consul_store, std::move(ctx));
+}
+
+} // namespace zedcup

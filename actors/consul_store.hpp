@@ -1,0 +1,13 @@
+// Answers read_order and commit_order with short calls to a Consul.
+#pragma once
+
+#include "actors/context.hpp"
+#include "actors/messages.hpp"
+
+namespace zedcup {
+
+/// Needs `ctx->http` and consul_options in `ctx->options.store`. Goes on to
+/// the next address after a call that found nobody; retrying is the caller's.
+caf::actor spawn_consul_store(caf::actor_system& sys, context_ptr ctx);
+
+} // namespace zedcup

@@ -1,0 +1,200 @@
+#include "actors/embedded_actors.hpp"
+
+#include <chrono>
+#include <optional>
+#include <utility>
+
+#include "store/embedded_store.hpp"
+
+namespace zedcup {
+
+namespace {
+
+constexpr std::chrono::milliseconds poll_interval{200};
+constexpr std::chrono::seconds order_timeout{10};
+
+// ---- the owner of the file -------------------------------------------------
+
+struct embedded_store_state {
+  static inline const char* name = "zedcup.store";
+
+  context_ptr ctx;
+  std::optional<embedded_store> store;
+
+  /// Runs `use` on the open store; opens it first where needed.
+  template <class T, class Use>
+  result<T> with_store(Use&& use) {
+    if (!store) {
+      auto& target = std::get<embedded_target>(ctx->options.store);
+      auto opened = embedded_store::open(target.path);
+      if (!opened)
+        return opened.error();
+      store.emplace(std::move(*opened));
+    }
+    return use(*store);
+  }
+
+  using tree_ptr = std::shared_ptr<const kv_tree>;
+
+  result<tree_ptr> read(const std::string& prefix) {
+    return with_store<tree_ptr>(
+        [&](embedded_store& open_store) -> result<tree_ptr> {
+          auto read = open_store.read_tree(prefix);
+          if (!read)
+            return read.error();
+          return std::make_shared<const kv_tree>(std::move(*read));
+        });
+  }
+};
+
+caf::behavior
+embedded_store_actor(caf::stateful_actor<embedded_store_state>* self,
+                     context_ptr ctx) {
+  self->state.ctx = std::move(ctx);
+  return {
+      [=](const msg::read_order& order) {
+        return msg::read_reply{self->state.read(order.prefix)};
+      },
+      [=](const msg::commit_order& order) {
+        return msg::commit_reply{self->state.with_store<commit_result>(
+            [&](embedded_store& store) { return store.commit(order.ops); })};
+      },
+      [=](const msg::ask_revision&) {
+        return msg::revision_reply{self->state.with_store<uint64_t>(
+            [](embedded_store& store) { return store.revision(); })};
+      },
+  };
+}
+
+// ---- the follower ----------------------------------------------------------
+
+struct embedded_watcher_state {
+  static inline const char* name = "zedcup.watcher";
+
+  caf::event_based_actor* self = nullptr;
+  context_ptr ctx;
+  bool leads = false;
+  uint64_t generation = 0;         ///< of a leadership: old polls are dropped
+  std::optional<uint64_t> applied; ///< revision that the syncer has
+  bool looking = false;            ///< a look is under way
+  bool again = false;              ///< and there was news meanwhile
+  bool troubled = false;
+
+  void set_role(role now) {
+    leads = now == role::leader;
+    ++generation;
+    applied.reset();
+    looking = again = troubled = false;
+    if (leads)
+      poll(generation);
+  }
+
+  void poll(uint64_t mine) {
+    if (!leads || mine != generation)
+      return;
+    look();
+    self->delayed_send(self, poll_interval, msg::wake{generation});
+  }
+
+  void look() {
+    if (looking) {
+      again = true;
+      return;
+    }
+    auto store = lookup(self->system(), place::store);
+    if (!store)
+      return; // being restarted; the next poll finds it
+    looking = true;
+    self->request(store, order_timeout, msg::ask_revision{})
+        .then(
+            [this, mine = generation](const msg::revision_reply& reply) {
+              if (mine == generation)
+                on_revision(reply.revision);
+            },
+            [this, mine = generation](const caf::error& failure) {
+              if (mine == generation)
+                finish(self->system().render(failure));
+            });
+  }
+
+  void on_revision(const result<uint64_t>& revision) {
+    if (!revision)
+      return finish(revision.error().message);
+    if (applied && *applied == *revision)
+      return finish({});
+    read(ctx->options.prefix + "/config/",
+         [this](std::shared_ptr<const kv_tree> config) {
+           tell(self->system(), place::syncer,
+                msg::global_read{std::move(config)});
+           read(ctx->options.prefix + "/instances/",
+                [this](std::shared_ptr<const kv_tree> instances) {
+                  applied = instances->revision;
+                  tell(self->system(), place::syncer,
+                       msg::instances_read{std::move(instances)});
+                  finish({});
+                });
+         });
+  }
+
+  template <class Then>
+  void read(std::string prefix, Then then) {
+    auto store = lookup(self->system(), place::store);
+    if (!store)
+      return finish("the store is being restarted");
+    self->request(store, order_timeout, msg::read_order{std::move(prefix)})
+        .then(
+            [this, then, mine = generation](const msg::read_reply& reply) {
+              if (mine != generation)
+                return;
+              if (reply.content)
+                then(*reply.content);
+              else
+                finish(reply.content.error().message);
+            },
+            [this, mine = generation](const caf::error& failure) {
+              if (mine == generation)
+                finish(self->system().render(failure));
+            });
+  }
+
+  void finish(const std::string& problem) {
+    looking = false;
+    if (!problem.empty() && !troubled)
+      ctx->log->warn("embedded store: {}; trying again", problem);
+    if (!problem.empty() || troubled)
+      tell(self->system(), place::syncer,
+           msg::trouble{problem.empty() ? "" : "embedded store: " + problem});
+    troubled = !problem.empty();
+    if (std::exchange(again, false))
+      look();
+  }
+};
+
+caf::behavior
+embedded_watcher(caf::stateful_actor<embedded_watcher_state>* self,
+                 context_ptr ctx) {
+  auto& state = self->state;
+  state.self = self;
+  state.ctx = std::move(ctx);
+  return {
+      [=](const msg::role_is& changed) { self->state.set_role(changed.now); },
+      [=](const msg::wake& due) { self->state.poll(due.generation); },
+      [=](const msg::kick&) {
+        if (self->state.leads)
+          self->state.look();
+      },
+      [=](const msg::pace_is&) {}, // nothing to wait on but the poll
+  };
+}
+
+} // namespace
+
+caf::actor spawn_embedded_store(caf::actor_system& sys, context_ptr ctx) {
+  return sys.spawn<caf::detached>(embedded_store_actor, std::move(ctx));
+}
+
+caf::actor spawn_embedded_watcher(caf::actor_system& sys, context_ptr ctx) {
+  return sys.spawn(embedded_watcher, std::move(ctx));
+}
+
+} // namespace zedcup

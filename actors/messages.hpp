@@ -1,0 +1,179 @@
+// Everything that actors say to each other. Each message names its sender.
+// Messages are immutable once sent; large content travels by shared_ptr.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <caf/all.hpp>
+
+#include "actors/system.hpp"
+#include "net/http_message.hpp"
+#include "store/kv.hpp"
+#include "util/result.hpp"
+
+namespace zedcup::msg {
+
+/// facade -> supervisor -> watcher, syncer: this worker's side of the zone.
+/// Sent again after a restart, so that the restarted actor starts over.
+struct role_is {
+  role now;
+};
+
+/// facade -> watcher: somebody on this node wrote to the store.
+struct kick {};
+
+/// watcher -> syncer: believed content of `<prefix>/instances/`.
+struct instances_read {
+  std::shared_ptr<const kv_tree> tree;
+};
+
+/// watcher -> syncer: content of `<prefix>/config/`.
+struct global_read {
+  std::shared_ptr<const kv_tree> tree;
+};
+
+/// watcher -> syncer: the store fails ("": it works again).
+struct trouble {
+  std::string text;
+};
+
+/// syncer -> watcher: the global settings that steer it.
+struct pace_is {
+  std::chrono::seconds wait;     ///< of a blocking query
+  std::chrono::seconds interval; ///< between reads of the global settings
+};
+
+/// watcher -> itself: time to read the global settings again.
+struct global_poll {
+  uint64_t generation;
+};
+
+/// facade -> syncer: what the zone holds.
+struct zone_instance {
+  std::string name;
+  uint64_t revision;
+  std::string json;
+};
+struct zone_global {
+  uint64_t revision;
+  std::string json;
+};
+struct zone_synced {
+  uint64_t revision;
+};
+
+/// syncer -> itself: look again at a redo record that was there.
+struct pending_check {
+  std::string instance;
+  uint64_t modify_index;
+};
+
+/// syncer -> writer: finish what a dead writer began.
+struct complete_pending {
+  std::string instance;
+  std::shared_ptr<const kv_entry> record;
+};
+
+/// writer -> itself: try an order again.
+struct retry_order {
+  uint64_t job;
+};
+
+/// writer, watcher -> store. Answered by `read_reply`, `commit_reply` and
+/// `revision_reply`; the embedded store alone answers `ask_revision`.
+struct read_order {
+  std::string prefix;
+};
+struct commit_order {
+  std::vector<kv_op> ops;
+};
+struct ask_revision {};
+
+struct read_reply {
+  result<std::shared_ptr<const kv_tree>> content;
+};
+struct commit_reply {
+  result<commit_result> outcome;
+};
+struct revision_reply {
+  result<uint64_t> revision;
+};
+
+/// http_driver's thread -> the actor that submitted.
+struct http_done {
+  uint64_t ticket;
+  std::shared_ptr<result<http_response>> answer;
+};
+
+/// An actor -> itself, delayed: go on, unless `generation` is an old one.
+struct wake {
+  uint64_t generation;
+};
+
+} // namespace zedcup::msg
+
+// Messages never leave the process, so CAF needs no serialization of them:
+// that is all that "unsafe" means here.
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::write_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::role_is)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::kick)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instances_read)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_read)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::trouble)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::pace_is)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_poll)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_instance)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_global)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_synced)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::pending_check)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::complete_pending)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::retry_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::read_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::commit_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::ask_revision)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::read_reply)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::commit_reply)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::revision_reply)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::http_done)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::wake)
+
+namespace zedcup {
+
+/// The actors' places. The supervisor enters each (re)started actor in CAF's
+/// registry under its place; others look it up when they send, so that nobody
+/// keeps the handle of an actor that was replaced.
+enum class place { supervisor, store, watcher, syncer, writer };
+
+constexpr caf::atom_value place_atom(place where) {
+  switch (where) {
+  case place::supervisor:
+    return caf::atom("supervisor");
+  case place::store:
+    return caf::atom("store");
+  case place::watcher:
+    return caf::atom("watcher");
+  case place::syncer:
+    return caf::atom("syncer");
+  case place::writer:
+    return caf::atom("writer");
+  }
+  return caf::atom("none");
+}
+
+/// The actor at a place; an invalid handle while it is being restarted.
+inline caf::actor lookup(caf::actor_system& sys, place where) {
+  return caf::actor_cast<caf::actor>(sys.registry().get(place_atom(where)));
+}
+
+/// Sends to whoever is at a place now; dropped while nobody is.
+template <class Message>
+void tell(caf::actor_system& sys, place where, Message&& message) {
+  if (auto target = lookup(sys, where))
+    caf::anon_send(target, std::forward<Message>(message));
+}
+
+} // namespace zedcup

@@ -1,0 +1,81 @@
+#include <algorithm>
+
+#include "actors/system.hpp"
+#include "config/tree.hpp"
+
+namespace zedcup {
+
+namespace {
+
+error bad(std::string key, const std::string& expected) {
+  return {errc::invalid_argument, std::move(key) + ": expected " + expected};
+}
+
+/// Prefix segments become parts of keys; "" and "/" at the ends mean nothing.
+result<std::string> parse_prefix(const tree& node) {
+  if (!node.is_leaf())
+    return bad("prefix", "a string");
+  std::string prefix = *node.text;
+  while (!prefix.empty() && prefix.back() == '/')
+    prefix.pop_back();
+  prefix.erase(0, prefix.find_first_not_of('/'));
+  bool printable = std::all_of(prefix.begin(), prefix.end(),
+                               [](char c) { return c > ' ' && c < 127; });
+  if (prefix.empty() || !printable || prefix.find("//") != std::string::npos)
+    return bad("prefix", "printable path segments");
+  return prefix;
+}
+
+result<embedded_target> parse_embedded(const tree& node,
+                                       std::vector<std::string>& notices) {
+  for (auto& [key, value] : node.children)
+    if (key != "path")
+      notices.push_back("embedded." + key + ": unknown option");
+  auto* path = node.find("path");
+  if (path == nullptr || !path->is_leaf() || path->text->empty() ||
+      path->text->front() != '/')
+    return bad("embedded.path", "an absolute path");
+  return embedded_target{*path->text};
+}
+
+} // namespace
+
+std::string system_options::store_name() const {
+  if (auto* embedded = std::get_if<embedded_target>(&store))
+    return "embedded " + embedded->path + ":" + prefix;
+  std::string name = "consul";
+  for (auto& [host, port] : std::get<consul_options>(store).addresses)
+    name += " " + host + ":" + std::to_string(port);
+  return name + "/" + prefix;
+}
+
+result<system_options> parse_system_options(std::string_view json,
+                                            std::vector<std::string>& notices) {
+  auto root = tree_from_json(json);
+  if (!root)
+    return root.error();
+  system_options options;
+  if (auto* prefix = root->find("prefix")) {
+    auto parsed = parse_prefix(*prefix);
+    if (!parsed)
+      return parsed.error();
+    options.prefix = std::move(*parsed);
+  }
+  if (auto* embedded = root->find("embedded")) {
+    auto parsed = parse_embedded(*embedded, notices);
+    if (!parsed)
+      return parsed.error();
+    options.store = std::move(*parsed);
+    return options;
+  }
+  auto* consul = root->find("consul");
+  auto parsed = parse_consul_options(consul ? tree_to_json(*consul) : "");
+  if (!parsed)
+    return parsed.error();
+  for (auto& notice : parsed->notices)
+    notices.push_back(notice);
+  options.store = std::move(*parsed);
+  return options;
+}
+
+} // namespace zedcup

@@ -1,0 +1,142 @@
+#include "actors/supervisor.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+namespace zedcup {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds backoff_min{100};
+constexpr milliseconds backoff_max{10000};
+constexpr std::chrono::seconds healthy_after{60};
+
+struct child {
+  child_spec spec;
+  caf::actor running;
+  unsigned failures = 0; ///< in a row
+  std::chrono::steady_clock::time_point started{};
+};
+
+struct supervisor_state {
+  static inline const char* name = "zedcup.supervisor";
+
+  caf::event_based_actor* self = nullptr;
+  context_ptr ctx;
+  std::vector<child> children;
+  role current = role::follower;
+  bool ending = false;
+  std::minstd_rand random{std::random_device{}()};
+
+  void start(child& which) {
+    which.started = self->clock().now();
+    which.running = which.spec.spawn(self->system());
+    self->monitor(which.running);
+    self->system().registry().put(
+        place_atom(which.spec.where),
+        caf::actor_cast<caf::strong_actor_ptr>(which.running));
+  }
+
+  void tell_role() {
+    for (auto& c : children)
+      if (c.running && c.spec.follows_role)
+        self->send(c.running, msg::role_is{current});
+  }
+
+  milliseconds next_delay(child& which) {
+    if (self->clock().now() - which.started > healthy_after)
+      which.failures = 0;
+    auto delay = backoff_max;
+    if (which.failures < 7)
+      delay = std::min(backoff_max, backoff_min * (1 << which.failures));
+    ++which.failures;
+    std::uniform_int_distribution<int64_t> jitter(0, delay.count() / 4);
+    return delay + milliseconds{jitter(random)};
+  }
+
+  void on_down(const caf::down_msg& down) {
+    for (size_t i = 0; i < children.size(); ++i) {
+      auto& c = children[i];
+      if (!c.running || c.running.address() != down.source)
+        continue;
+      c.running = nullptr;
+      if (ending)
+        return quit_if_alone();
+      self->system().registry().erase(place_atom(c.spec.where));
+      auto delay = next_delay(c);
+      ctx->log->error("actor {} failed ({}), starting it again in {} ms",
+                      caf::to_string(place_atom(c.spec.where)),
+                      self->system().render(down.reason), delay.count());
+      self->delayed_send(self, delay, msg::wake{i});
+      return;
+    }
+  }
+
+  void restart(size_t index) {
+    auto& c = children.at(index);
+    if (c.running || ending)
+      return;
+    start(c);
+    // Everyone begins again from a known point: the watcher reads anew, the
+    // syncer hands out what differs.
+    auto wanted = current;
+    current = role::follower;
+    tell_role();
+    current = wanted;
+    tell_role();
+  }
+
+  /// Ends the children and, with the last of them, itself.
+  void end() {
+    ending = true;
+    for (auto& c : children)
+      if (c.running) {
+        self->system().registry().erase(place_atom(c.spec.where));
+        self->send_exit(c.running, caf::exit_reason::user_shutdown);
+      }
+    quit_if_alone();
+  }
+
+  void quit_if_alone() {
+    for (auto& c : children)
+      if (c.running)
+        return;
+    self->quit(caf::exit_reason::user_shutdown);
+  }
+};
+
+caf::behavior supervisor(caf::stateful_actor<supervisor_state>* self,
+                         context_ptr ctx, std::vector<child_spec> specs) {
+  auto& state = self->state;
+  state.self = self;
+  state.ctx = std::move(ctx);
+  self->set_down_handler(
+      [=](caf::down_msg& down) { self->state.on_down(down); });
+  self->set_exit_handler([=](caf::exit_msg&) { self->state.end(); });
+  for (auto& spec : specs)
+    state.children.push_back(child{std::move(spec), nullptr, 0, {}});
+  for (auto& c : state.children)
+    state.start(c);
+  return {
+      [=](const msg::role_is& changed) {
+        self->state.current = changed.now;
+        self->state.tell_role();
+      },
+      [=](const msg::wake& due) { self->state.restart(due.generation); },
+  };
+}
+
+} // namespace
+
+caf::actor spawn_supervisor(caf::actor_system& sys, context_ptr ctx,
+                            std::vector<child_spec> children) {
+  auto handle = sys.spawn(supervisor, std::move(ctx), std::move(children));
+  sys.registry().put(place_atom(place::supervisor),
+                     caf::actor_cast<caf::strong_actor_ptr>(handle));
+  return handle;
+}
+
+} // namespace zedcup

@@ -1,0 +1,257 @@
+#include "actors/syncer.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <unordered_set>
+#include <utility>
+
+#include "config/decode.hpp"
+#include "snapshot.hpp"
+#include "store/write_plan.hpp"
+
+namespace zedcup {
+
+namespace {
+
+/// A redo record that is still there after this long has lost its writer.
+constexpr std::chrono::seconds pending_patience{30};
+
+/// One instance as the store last showed it.
+struct known_instance {
+  std::vector<kv_entry> entries;
+  std::string json; ///< last handed out; empty: nothing usable so far
+};
+
+/// The entries of one instance: a range of the (sorted) tree.
+struct instance_slice {
+  std::string name;
+  std::vector<kv_entry>::const_iterator begin, end;
+};
+
+bool same_content(const kv_entry& a, const kv_entry& b) {
+  return a.key == b.key && a.value == b.value && a.flags == b.flags;
+}
+
+struct syncer_state {
+  static inline const char* name = "zedcup.syncer";
+
+  caf::event_based_actor* self = nullptr;
+  context_ptr ctx;
+  role current = role::follower;
+  std::map<std::string, known_instance> known;
+  std::string global_json;
+  std::string instances_prefix;
+
+  void start_over(role now) {
+    current = now;
+    known.clear();
+    global_json.clear();
+  }
+
+  // ---- leader ------------------------------------------------------------
+
+  std::vector<instance_slice> slice(const kv_tree& tree) const {
+    std::vector<instance_slice> slices;
+    const auto skip = instances_prefix.size();
+    for (auto at = tree.entries.begin(); at != tree.entries.end();) {
+      auto slash = at->key.find('/', skip);
+      if (slash == std::string::npos) { // a stray key beside the instances
+        ++at;
+        continue;
+      }
+      auto head = at->key.substr(0, slash + 1);
+      auto end = at;
+      while (end != tree.entries.end() && end->key.rfind(head, 0) == 0)
+        ++end;
+      slices.push_back({head.substr(skip, slash - skip), at, end});
+      at = end;
+    }
+    return slices;
+  }
+
+  void on_instances(const kv_tree& tree) {
+    std::vector<std::string> names;
+    for (auto& part : slice(tree)) {
+      names.push_back(part.name);
+      auto& mine = known[part.name];
+      bool unchanged = std::equal(part.begin, part.end, mine.entries.begin(),
+                                  mine.entries.end(), same_content) &&
+                       !mine.entries.empty();
+      if (unchanged)
+        continue;
+      mine.entries.assign(part.begin, part.end);
+      on_slice(part.name, mine, tree.revision);
+    }
+    forget_absent(names);
+    ctx->out->push(synced{tree.revision, std::move(names), true});
+  }
+
+  void forget_absent(const std::vector<std::string>& present) {
+    std::unordered_set<std::string> wanted(present.begin(), present.end());
+    for (auto at = known.begin(); at != known.end();)
+      at = wanted.count(at->first) != 0 ? std::next(at) : known.erase(at);
+  }
+
+  void on_slice(const std::string& instance, known_instance& mine,
+                uint64_t revision) {
+    auto complaint = check_instance_name(instance);
+    if (!complaint.empty()) {
+      ctx->log->error("{}{}/: {}", instances_prefix, instance, complaint);
+      return;
+    }
+    auto decoded =
+        decode_instance(instance, effective_tree(instance, mine.entries));
+    report(instances_prefix + instance + "/", decoded.diagnostics);
+    if (!decoded.value) {
+      ctx->log->error("{}{}/: nothing usable in it, the last good content "
+                      "(if there is one) stays",
+                      instances_prefix, instance);
+      return;
+    }
+    auto content = snapshot::make(std::move(*decoded.value), revision);
+    if (content->json() == mine.json)
+      return;
+    mine.json = content->json();
+    ctx->out->push(
+        instance_changed{instance, revision, std::move(content), true});
+  }
+
+  /// The configuration that the entries stand for: the redo record's, where
+  /// a large rewrite is under way, else the plain keys'.
+  tree effective_tree(const std::string& instance,
+                      const std::vector<kv_entry>& entries) {
+    const auto head = instances_prefix + instance + "/";
+    tree root;
+    for (auto& entry : entries) {
+      auto path = std::string_view(entry.key).substr(head.size());
+      if (path != pending_key) {
+        root.insert(path, entry.value, entry.flags);
+        continue;
+      }
+      auto record = parse_pending(entry.value);
+      if (!record) {
+        ctx->log->error("{}: {}", entry.key, record.error().message);
+        continue;
+      }
+      self->delayed_send(self, pending_patience,
+                         msg::pending_check{instance, entry.modify_index});
+      tree redone;
+      for (auto& [leaf, text] : record->leaves)
+        redone.insert(leaf, text);
+      return redone;
+    }
+    return root;
+  }
+
+  void on_pending_check(const msg::pending_check& check) {
+    auto at = known.find(check.instance);
+    if (current != role::leader || at == known.end())
+      return;
+    for (auto& entry : at->second.entries) {
+      if (entry.modify_index != check.modify_index)
+        continue;
+      ctx->log->warn("{}: its writer is gone, completing it", entry.key);
+      tell(self->system(), place::writer,
+           msg::complete_pending{check.instance,
+                                 std::make_shared<const kv_entry>(entry)});
+      return;
+    }
+  }
+
+  void on_global(const kv_tree& tree_read) {
+    const auto head = ctx->options.prefix + "/config/";
+    tree root;
+    for (auto& entry : tree_read.entries)
+      root.insert(std::string_view(entry.key).substr(head.size()), entry.value,
+                  entry.flags);
+    auto decoded = decode_global(root);
+    auto config = decoded.value.value_or(global_config{});
+    auto json = to_json(config);
+    if (json == global_json) {
+      // The revision still counts: somebody may wait for it.
+      ctx->out->push(
+          global_changed{tree_read.revision, std::move(config), json, true});
+      return;
+    }
+    report(head, decoded.diagnostics);
+    global_json = json;
+    hand_out_global(tree_read.revision, std::move(config), std::move(json));
+  }
+
+  void hand_out_global(uint64_t revision, global_config config,
+                       std::string json) {
+    tell(self->system(), place::watcher,
+         msg::pace_is{config.consul_wait_time, config.watcher_interval});
+    ctx->out->push(global_changed{revision, std::move(config), std::move(json),
+                                  current == role::leader});
+  }
+
+  void report(const std::string& head, const std::vector<diagnostic>& all) {
+    for (auto& d : all) {
+      if (d.severity == diagnostic::level::error)
+        ctx->log->error("{}{}: {}", head, d.path, d.message);
+      else
+        ctx->log->info("{}{}: {}", head, d.path, d.message);
+    }
+  }
+
+  // ---- follower ----------------------------------------------------------
+
+  void on_zone_instance(const msg::zone_instance& seen) {
+    auto content = snapshot::from_json(seen.name, seen.json, seen.revision);
+    if (!content)
+      return ctx->log->error("zone: instance {}: {}", seen.name,
+                             content.error().message);
+    ctx->out->push(
+        instance_changed{seen.name, seen.revision, std::move(*content), false});
+  }
+
+  void on_zone_global(const msg::zone_global& seen) {
+    auto root = tree_from_json(seen.json);
+    if (!root)
+      return;
+    auto config = decode_global(*root).value.value_or(global_config{});
+    hand_out_global(seen.revision, std::move(config), seen.json);
+  }
+};
+
+caf::behavior syncer(caf::stateful_actor<syncer_state>* self, context_ptr ctx) {
+  auto& state = self->state;
+  state.self = self;
+  state.instances_prefix = ctx->options.prefix + "/instances/";
+  state.ctx = std::move(ctx);
+  return {
+      [=](const msg::role_is& changed) { self->state.start_over(changed.now); },
+      [=](const msg::instances_read& read) {
+        if (self->state.current == role::leader)
+          self->state.on_instances(*read.tree);
+      },
+      [=](const msg::global_read& read) {
+        if (self->state.current == role::leader)
+          self->state.on_global(*read.tree);
+      },
+      [=](const msg::trouble& seen) {
+        if (self->state.current == role::leader)
+          self->state.ctx->out->push(store_trouble{seen.text});
+      },
+      [=](const msg::pending_check& check) {
+        self->state.on_pending_check(check);
+      },
+      [=](const msg::zone_instance& seen) {
+        self->state.on_zone_instance(seen);
+      },
+      [=](const msg::zone_global& seen) { self->state.on_zone_global(seen); },
+      [=](const msg::zone_synced& seen) {
+        self->state.ctx->out->push(synced{seen.revision, std::nullopt, false});
+      },
+  };
+}
+
+} // namespace
+
+caf::actor spawn_syncer(caf::actor_system& sys, context_ptr ctx) {
+  return sys.spawn(syncer, std::move(ctx));
+}
+
+} // namespace zedcup

@@ -1,0 +1,170 @@
+#include "actors/system.hpp"
+
+#include <csignal>
+#include <future>
+#include <sched.h>
+#include <thread>
+
+#include <caf/all.hpp>
+
+#include "actors/consul_store.hpp"
+#include "actors/consul_watcher.hpp"
+#include "actors/context.hpp"
+#include "actors/embedded_actors.hpp"
+#include "actors/log.hpp"
+#include "actors/messages.hpp"
+#include "actors/supervisor.hpp"
+#include "actors/syncer.hpp"
+#include "actors/writer.hpp"
+
+namespace zedcup {
+
+namespace {
+
+/// While it lives, new threads start with all signals blocked and on any CPU:
+/// otherwise they would take signals meant for nginx's thread, and crowd the
+/// one CPU that worker_cpu_affinity gave it.
+class thread_start_guard {
+public:
+  thread_start_guard() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &signals_);
+    have_cpus_ = sched_getaffinity(0, sizeof(cpus_), &cpus_) == 0;
+    cpu_set_t any;
+    CPU_ZERO(&any);
+    for (int i = 0; i < CPU_SETSIZE; ++i)
+      CPU_SET(i, &any);
+    if (have_cpus_)
+      sched_setaffinity(0, sizeof(any), &any);
+  }
+  ~thread_start_guard() {
+    if (have_cpus_)
+      sched_setaffinity(0, sizeof(cpus_), &cpus_);
+    pthread_sigmask(SIG_SETMASK, &signals_, nullptr);
+  }
+  thread_start_guard(const thread_start_guard&) = delete;
+  thread_start_guard& operator=(const thread_start_guard&) = delete;
+
+private:
+  sigset_t signals_{};
+  cpu_set_t cpus_{};
+  bool have_cpus_ = false;
+};
+
+caf::actor_system_config& prepare(caf::actor_system_config& config) {
+  // Two threads: one slow handler must not hold up the rest. "sharing" waits
+  // on a condition variable, where "stealing" polls.
+  config.set("scheduler.max-threads", 2);
+  config.set("scheduler.policy", caf::atom("sharing"));
+  return config;
+}
+
+std::vector<child_spec> children_for(const context_ptr& ctx) {
+  bool embedded = std::holds_alternative<embedded_target>(ctx->options.store);
+  auto bind = [&](caf::actor (*spawn)(caf::actor_system&, context_ptr)) {
+    return [spawn, ctx](caf::actor_system& sys) { return spawn(sys, ctx); };
+  };
+  return {
+      {place::store,
+       bind(embedded ? spawn_embedded_store : spawn_consul_store)},
+      {place::syncer, bind(spawn_syncer), true},
+      {place::writer, bind(spawn_writer)},
+      {place::watcher,
+       bind(embedded ? spawn_embedded_watcher : spawn_consul_watcher), true},
+  };
+}
+
+class running_system : public system {
+public:
+  running_system(context ctx)
+      : ctx_(std::make_shared<const context>(std::move(ctx))),
+        actors_(std::make_unique<caf::actor_system>(prepare(config_))) {
+    spawn_supervisor(*actors_, ctx_, children_for(ctx_));
+  }
+
+  void set_role(role now) override {
+    tell_to(place::supervisor, msg::role_is{now});
+  }
+
+  void follow_instance(std::string name, uint64_t revision,
+                       std::string json) override {
+    tell_to(place::syncer,
+            msg::zone_instance{std::move(name), revision, std::move(json)});
+  }
+
+  void follow_global(uint64_t revision, std::string json) override {
+    tell_to(place::syncer, msg::zone_global{revision, std::move(json)});
+  }
+
+  void follow_synced(uint64_t revision) override {
+    tell_to(place::syncer, msg::zone_synced{revision});
+  }
+
+  void kick() override { tell_to(place::watcher, msg::kick{}); }
+
+  void write(write_order order) override {
+    if (actors_ && lookup(*actors_, place::writer))
+      return tell(*actors_, place::writer, std::move(order));
+    ctx_->out->push(write_done{order.ask_id, "the writer is being restarted",
+                               order.instance, order.remove, 0});
+  }
+
+  bool stop(std::chrono::milliseconds deadline) override {
+    if (!actors_)
+      return true;
+    if (ctx_->http)
+      ctx_->http->stop();
+    auto ended = std::make_shared<std::promise<void>>();
+    auto all_down = ended->get_future();
+    if (auto top = lookup(*actors_, place::supervisor)) {
+      top->attach_functor([ended](const caf::error&) { ended->set_value(); });
+      caf::anon_send_exit(top, caf::exit_reason::user_shutdown);
+    } else {
+      ended->set_value();
+    }
+    // ~actor_system waits for every actor without limit, so it may begin only
+    // when none is left. (It must also run on the thread that made it.)
+    if (all_down.wait_for(deadline) != std::future_status::ready)
+      return false;
+    actors_->registry().erase(place_atom(place::supervisor));
+    actors_.reset();
+    return true;
+  }
+
+private:
+  template <class Message>
+  void tell_to(place where, Message&& message) {
+    if (actors_)
+      tell(*actors_, where, std::forward<Message>(message));
+  }
+
+  caf::actor_system_config config_;
+  context_ptr ctx_;
+  std::unique_ptr<caf::actor_system> actors_;
+};
+
+} // namespace
+
+result<std::unique_ptr<system>> system::start(system_options options,
+                                              outbox<loop_message>& out) {
+  thread_start_guard guard;
+  try {
+    context ctx;
+    ctx.log = make_logger(out, options.log_level);
+    ctx.out = &out;
+    if (std::holds_alternative<consul_options>(options.store)) {
+      auto http = http_driver::start();
+      if (!http)
+        return http.error();
+      ctx.http = std::move(*http);
+    }
+    ctx.options = std::move(options);
+    return std::unique_ptr<system>(new running_system(std::move(ctx)));
+  } catch (const std::exception& problem) {
+    return error{errc::unavailable,
+                 std::string("the actors cannot start: ") + problem.what()};
+  }
+}
+
+} // namespace zedcup

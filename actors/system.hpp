@@ -1,0 +1,143 @@
+// The actor graph of one worker, as the event loop sees it: commands go in by
+// the member functions, everything else comes out through the outbox. No CAF
+// type shows here. All members are called from the event-loop thread only and
+// never block, except stop(), which waits for its deadline at most.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "config/model.hpp"
+#include "snapshot.hpp"
+#include "store/consul_options.hpp"
+#include "util/outbox.hpp"
+#include "util/result.hpp"
+
+namespace zedcup {
+
+/// Which side of the zone this worker stands on.
+enum class role {
+  follower, ///< hears of changes through the zone
+  leader,   ///< reads the store and publishes into the zone
+};
+
+// ---- What comes out ----------------------------------------------------
+
+/// An instance has new content.
+struct instance_changed {
+  std::string name;
+  uint64_t revision = 0; ///< the store's
+  std::shared_ptr<const snapshot> content;
+  bool publish = false; ///< read from the store here: put it into the zone
+};
+
+/// The global settings have new content.
+struct global_changed {
+  uint64_t revision = 0;
+  global_config config;
+  std::string json; ///< to_json(config)
+  bool publish = false;
+};
+
+/// Everything up to this revision has been handed out.
+struct synced {
+  uint64_t revision = 0;
+  /// Every instance in the store: any other is to be removed. Only from the
+  /// leader; a follower's echo of `follow_synced` has none.
+  std::optional<std::vector<std::string>> names;
+  bool publish = false; ///< from the leader: tell the zone
+};
+
+/// The store cannot be read (or, with an empty text, can be read again).
+struct store_trouble {
+  std::string text;
+};
+
+/// The end of a write that was ordered by `write()`.
+struct write_done {
+  uint64_t ask_id = 0;
+  std::string error;    ///< empty: committed
+  std::string instance; ///< empty: the global settings
+  bool removed = false; ///< the instance was deleted
+  /// What the store must be read up to to see it.
+  uint64_t revision = 0;
+};
+
+/// A line for nginx's error log; `level` is nginx's (1 emerg .. 8 debug).
+struct log_line {
+  int level = 7;
+  std::string text;
+};
+
+using loop_message = std::variant<instance_changed, global_changed, synced,
+                                  store_trouble, write_done, log_line>;
+
+// ---- What goes in ------------------------------------------------------
+
+struct embedded_target {
+  std::string path; ///< the SQLite file; made if absent
+};
+
+struct system_options {
+  std::string prefix = "zedcup";
+  std::variant<consul_options, embedded_target> store;
+  int log_level = 4; ///< nginx's: lines above it are not even formatted
+
+  /// Names the store and the prefix in words, for messages and for telling
+  /// one store's content from another's: "consul 127.0.0.1:8500/zedcup".
+  std::string store_name() const;
+};
+
+/// The options of `zedcup.init`, as JSON: {"prefix", "consul" | "embedded"}.
+/// Errors name the key ("consul.port: expected 1..65535, got 0"); keys that
+/// mean nothing are listed in `notices`.
+result<system_options> parse_system_options(std::string_view json,
+                                            std::vector<std::string>& notices);
+
+/// What to write. The content is checked completely before anything is.
+struct write_order {
+  uint64_t ask_id = 0;
+  std::string instance; ///< empty: the global settings
+  bool remove = false;  ///< delete the instance
+  std::string json;     ///< the new content, as the Lua caller gave it
+};
+
+class system {
+public:
+  /// Starts the threads (with all signals blocked in them) and the actors.
+  /// Call after fork. `out` must outlive the system.
+  static result<std::unique_ptr<system>> start(system_options options,
+                                               outbox<loop_message>& out);
+  virtual ~system() = default;
+
+  /// This worker begins or ceases to read the store for its node.
+  virtual void set_role(role now) = 0;
+
+  /// Content that another worker put into the zone, decoded here and answered
+  /// in order by `instance_changed`, `global_changed` and `synced`.
+  virtual void follow_instance(std::string name, uint64_t revision,
+                               std::string json) = 0;
+  virtual void follow_global(uint64_t revision, std::string json) = 0;
+  virtual void follow_synced(uint64_t revision) = 0;
+
+  /// Somebody on this node wrote to the store: look now.
+  virtual void kick() = 0;
+
+  /// Rewrites or removes an instance, or rewrites the global settings.
+  /// Answered by `write_done`, within seconds also when the store is gone.
+  virtual void write(write_order order) = 0;
+
+  /// Ends everything: cancels what is in flight, joins the threads.
+  /// @returns false when `deadline` passed first; the threads are then left
+  ///          alone, and the process must end without running destructors.
+  virtual bool stop(std::chrono::milliseconds deadline) = 0;
+};
+
+} // namespace zedcup

@@ -1,0 +1,222 @@
+#include "actors/writer.hpp"
+
+#include <chrono>
+#include <random>
+#include <unordered_map>
+#include <utility>
+
+#include "config/decode.hpp"
+#include "store/write_plan.hpp"
+
+namespace zedcup {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr unsigned attempts_limit = 5;
+constexpr milliseconds first_retry{100}; ///< doubling: 1.5 s in all
+constexpr std::chrono::seconds commit_timeout{15};
+
+/// One order on its way.
+struct job {
+  write_order order;
+  std::shared_ptr<const kv_entry> record; ///< set: complete this one instead
+  kv_leaves leaves;
+  std::optional<write_plan> plan;
+  unsigned attempts = 0;
+  uint64_t revision = 0; ///< highest that a commit returned
+};
+
+struct writer_state {
+  static inline const char* name = "zedcup.writer";
+
+  caf::event_based_actor* self = nullptr;
+  context_ptr ctx;
+  std::unordered_map<uint64_t, job> jobs;
+  uint64_t next_job = 1;
+  std::mt19937_64 random{std::random_device{}()};
+
+  commit_limits limits() const {
+    if (auto* consul = std::get_if<consul_options>(&ctx->options.store))
+      return consul->limits;
+    // One SQLite transaction takes anything.
+    return {size_t{1} << 24, size_t{1} << 30};
+  }
+
+  std::string new_id() {
+    char text[33];
+    snprintf(text, sizeof(text), "%016llx%016llx",
+             static_cast<unsigned long long>(random()),
+             static_cast<unsigned long long>(random()));
+    return text;
+  }
+
+  // ---- checking ------------------------------------------------------------
+
+  void on_order(const write_order& order) {
+    job fresh;
+    fresh.order = order;
+    auto checked = check(fresh);
+    if (!checked)
+      return report(fresh.order, checked.error().message, 0);
+    begin(std::move(fresh));
+  }
+
+  status check(job& fresh) {
+    auto& order = fresh.order;
+    if (!order.instance.empty()) {
+      auto complaint = check_instance_name(order.instance);
+      if (!complaint.empty())
+        return error{errc::invalid_argument, "instance name: " + complaint};
+    }
+    if (order.remove)
+      return success();
+    auto root = tree_from_json(order.json);
+    if (!root)
+      return root.error();
+    auto complaint =
+        order.instance.empty()
+            ? first_complaint(decode_global(*root))
+            : first_complaint(decode_instance(order.instance, *root));
+    if (!complaint.empty())
+      return error{errc::invalid_argument, std::move(complaint)};
+    fresh.leaves = storable_leaves(*root);
+    // An instance without any key would not exist.
+    if (fresh.leaves.empty() && !order.instance.empty())
+      fresh.leaves.emplace_back("ssl", "false");
+    return success();
+  }
+
+  template <class T>
+  std::string first_complaint(const decoded<T>& checked) {
+    for (auto& d : checked.diagnostics) {
+      if (d.severity == diagnostic::level::error)
+        return lua_path(d.path) + ": " + d.message;
+      ctx->log->info("{}: {}", lua_path(d.path), d.message);
+    }
+    return checked.value ? "" : "nothing usable in it";
+  }
+
+  /// What handler:config() adds for reading (`_idx`, `_pool`) is not stored.
+  static kv_leaves storable_leaves(const tree& root) {
+    kv_leaves kept;
+    for (auto& leaf : root.flatten())
+      if (leaf.first.front() != '_' &&
+          leaf.first.find("/_") == std::string::npos)
+        kept.push_back(std::move(leaf));
+    return kept;
+  }
+
+  // ---- committing ----------------------------------------------------------
+
+  void begin(job fresh) {
+    auto id = next_job++;
+    jobs.emplace(id, std::move(fresh));
+    attempt(id);
+  }
+
+  result<write_plan> make_plan(const job& work) {
+    auto& prefix = ctx->options.prefix;
+    auto& instance = work.order.instance;
+    if (work.record)
+      return write_plan::complete_pending(prefix, instance, *work.record,
+                                          limits());
+    if (work.order.remove)
+      return write_plan::remove_instance(prefix, instance);
+    if (instance.empty())
+      return write_plan::replace_config(prefix, work.leaves, limits());
+    return write_plan::replace_instance(prefix, instance, work.leaves, new_id(),
+                                        limits());
+  }
+
+  void attempt(uint64_t id) {
+    auto& work = jobs.at(id);
+    ++work.attempts;
+    auto plan = make_plan(work);
+    if (!plan)
+      return finish(id, plan.error().message);
+    work.plan.emplace(std::move(*plan));
+    step(id);
+  }
+
+  void step(uint64_t id) {
+    auto& work = jobs.at(id);
+    auto ops = work.plan->next();
+    if (!ops)
+      return finish(id, {});
+    auto store = lookup(self->system(), place::store);
+    if (!store)
+      return on_failure(id, {errc::unavailable, "the store is restarting"});
+    self->request(store, commit_timeout, msg::commit_order{std::move(*ops)})
+        .then(
+            [this, id](const msg::commit_reply& reply) {
+              on_commit(id, reply.outcome);
+            },
+            [this, id](const caf::error& failure) {
+              on_failure(id,
+                         {errc::unavailable, self->system().render(failure)});
+            });
+  }
+
+  void on_commit(uint64_t id, const result<commit_result>& outcome) {
+    if (!outcome)
+      return on_failure(id, outcome.error());
+    auto& work = jobs.at(id);
+    work.revision = std::max(work.revision, outcome->revision);
+    work.plan->committed(*outcome);
+    step(id);
+  }
+
+  void on_failure(uint64_t id, const error& failure) {
+    auto& work = jobs.at(id);
+    bool passing = failure.code == errc::unavailable ||
+                   failure.code == errc::timed_out ||
+                   failure.code == errc::bad_answer;
+    if (!passing || work.attempts >= attempts_limit)
+      return finish(id, failure.message);
+    auto delay = first_retry * (1 << (work.attempts - 1));
+    self->delayed_send(self, delay, msg::retry_order{id});
+  }
+
+  void finish(uint64_t id, const std::string& problem) {
+    auto work = std::move(jobs.at(id));
+    jobs.erase(id);
+    if (!work.record)
+      return report(work.order, problem, work.revision);
+    if (!problem.empty())
+      ctx->log->error("{}: cannot be completed: {}", work.record->key, problem);
+  }
+
+  void report(const write_order& order, std::string problem,
+              uint64_t revision) {
+    ctx->out->push(write_done{order.ask_id, std::move(problem), order.instance,
+                              order.remove, revision});
+  }
+};
+
+caf::behavior writer(caf::stateful_actor<writer_state>* self, context_ptr ctx) {
+  self->state.self = self;
+  self->state.ctx = std::move(ctx);
+  return {
+      [=](const write_order& order) { self->state.on_order(order); },
+      [=](const msg::retry_order& due) {
+        if (self->state.jobs.count(due.job) != 0)
+          self->state.attempt(due.job);
+      },
+      [=](const msg::complete_pending& found) {
+        job fresh;
+        fresh.order.instance = found.instance;
+        fresh.record = found.record;
+        self->state.begin(std::move(fresh));
+      },
+  };
+}
+
+} // namespace
+
+caf::actor spawn_writer(caf::actor_system& sys, context_ptr ctx) {
+  return sys.spawn(writer, std::move(ctx));
+}
+
+} // namespace zedcup
