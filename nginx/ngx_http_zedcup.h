@@ -1,0 +1,119 @@
+/*
+ * What the C files of the module share, and the seam to the C++ side.
+ *
+ * Everything declared here runs on the worker's event-loop thread (or in the
+ * master, where it says so), except ngx_http_zedcup_worker_wake().
+ */
+
+#ifndef _NGX_HTTP_ZEDCUP_H_INCLUDED_
+#define _NGX_HTTP_ZEDCUP_H_INCLUDED_
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+
+/* The channels of one configuration cycle: made in the master, before fork. */
+typedef struct {
+    ngx_uint_t        nslots;
+    int              *slots;          /* an eventfd per worker, -1: none */
+} ngx_http_zedcup_channels_t;
+
+
+typedef struct {
+    ngx_shm_zone_t               *zone;
+    size_t                        zone_size;
+    ngx_http_zedcup_channels_t    channels;
+} ngx_http_zedcup_main_conf_t;
+
+
+extern ngx_module_t  ngx_http_zedcup_module;
+
+
+/* ---- ngx_http_zedcup_zone.c: the truth between the workers ------------- */
+
+/* Called for every entry under the zone's lock: must copy and not throw.
+ * json is NULL for an entry that has not changed since `seen`. */
+typedef void (*ngx_http_zedcup_zone_visit_pt)(void *ctx, const u_char *name,
+    size_t name_len, uint64_t revision, const u_char *json, size_t json_len);
+
+typedef struct {
+    uint64_t          seq;            /* raised by every change of content */
+    uint64_t          synced_revision;
+    ngx_uint_t        synced;         /* the store was read at least once */
+    uint64_t          kicks;
+    char              error[256];     /* why the store cannot be read, or "" */
+} ngx_http_zedcup_zone_state_t;
+
+ngx_int_t ngx_http_zedcup_zone_add(ngx_conf_t *cf,
+    ngx_http_zedcup_main_conf_t *zmcf);
+
+/* Names the store that this worker follows, by any hash of its address. */
+void ngx_http_zedcup_zone_set_store(uint64_t store);
+
+/* Cheap, without the lock: did anything change since `seen`? */
+ngx_uint_t ngx_http_zedcup_zone_changed(uint64_t seen);
+
+/* NGX_DECLINED: the content is another store's; only state->seq is set. */
+ngx_int_t ngx_http_zedcup_zone_read(uint64_t seen,
+    ngx_http_zedcup_zone_visit_pt visit, void *ctx,
+    ngx_http_zedcup_zone_state_t *state);
+
+/* An empty name is the global settings. NGX_ERROR: no room for `json_len`
+ * bytes; what was there stays. */
+ngx_int_t ngx_http_zedcup_zone_put(const u_char *name, size_t name_len,
+    uint64_t revision, const u_char *json, size_t json_len);
+void ngx_http_zedcup_zone_remove(const u_char *name, size_t name_len);
+void ngx_http_zedcup_zone_set_synced(uint64_t revision);
+void ngx_http_zedcup_zone_set_error(const u_char *text, size_t len);
+void ngx_http_zedcup_zone_kick(void);
+
+
+/* ---- ngx_http_zedcup_worker.c: eventfds, the tick, leadership ---------- */
+
+ngx_int_t ngx_http_zedcup_channels_open(ngx_cycle_t *cycle,
+    ngx_http_zedcup_main_conf_t *zmcf);               /* in the master */
+
+ngx_int_t ngx_http_zedcup_worker_start(ngx_http_zedcup_main_conf_t *zmcf);
+void ngx_http_zedcup_worker_stop(void);
+
+/* Makes the loop call zedcup_bridge_drain() soon. Any thread. */
+void ngx_http_zedcup_worker_wake(void);
+
+/* Makes the other workers of this node look at the zone. */
+void ngx_http_zedcup_worker_ring(void);
+
+void ngx_http_zedcup_log(ngx_uint_t level, const char *text, size_t len);
+
+
+/* ---- bridge.cpp: the actors' side, all noexcept ------------------------ */
+
+ngx_int_t zedcup_bridge_running(void);
+
+/* Takes a budget of messages from the actors.
+ * Returns 1 when more wait and the caller should come back. */
+ngx_int_t zedcup_bridge_drain(void);
+
+/* The zone may have changed. */
+void zedcup_bridge_look(void);
+
+/* This worker won or gave up the node's leadership. */
+void zedcup_bridge_lead(ngx_uint_t leads);
+
+/* The worker begins to quit gracefully: let the Lua dispatcher leave. */
+void zedcup_bridge_exiting(void);
+
+/* Ends the actors within a deadline. NGX_ERROR: a thread is still running and
+ * may still wake the worker; the process ends without destructors. */
+ngx_int_t zedcup_bridge_stop(void);
+
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* _NGX_HTTP_ZEDCUP_H_INCLUDED_ */

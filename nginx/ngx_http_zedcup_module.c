@@ -1,0 +1,154 @@
+/*
+ * The nginx side of zedcup: directives and life-cycle hooks.
+ *
+ * The actor system is not started here but from Lua (zedcup.run_workers), in
+ * the worker, after fork; see bridge.cpp.
+ */
+
+#include "ngx_http_zedcup.h"
+
+
+#define NGX_HTTP_ZEDCUP_ZONE_SIZE      (16 * 1024 * 1024)
+#define NGX_HTTP_ZEDCUP_ZONE_SIZE_MIN  (64 * 1024)
+
+
+static void *ngx_http_zedcup_create_main_conf(ngx_conf_t *cf);
+static ngx_int_t ngx_http_zedcup_postconfiguration(ngx_conf_t *cf);
+static char *ngx_http_zedcup_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_http_zedcup_init_module(ngx_cycle_t *cycle);
+static void ngx_http_zedcup_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_command_t  ngx_http_zedcup_commands[] = {
+
+    { ngx_string("zedcup_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_zedcup_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_zedcup_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_zedcup_postconfiguration,     /* postconfiguration */
+
+    ngx_http_zedcup_create_main_conf,      /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_zedcup_module = {
+    NGX_MODULE_V1,
+    &ngx_http_zedcup_module_ctx,           /* module context */
+    ngx_http_zedcup_commands,              /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    ngx_http_zedcup_init_module,           /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_http_zedcup_exit_process,          /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static void *
+ngx_http_zedcup_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_zedcup_main_conf_t  *zmcf;
+
+    zmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_zedcup_main_conf_t));
+    if (zmcf == NULL) {
+        return NULL;
+    }
+
+    zmcf->zone_size = NGX_CONF_UNSET_SIZE;
+
+    return zmcf;
+}
+
+
+static char *
+ngx_http_zedcup_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_zedcup_main_conf_t  *zmcf = conf;
+
+    ssize_t     size;
+    ngx_str_t  *value;
+
+    if (zmcf->zone_size != NGX_CONF_UNSET_SIZE) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    size = ngx_parse_size(&value[1]);
+
+    if (size == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid size \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (size < NGX_HTTP_ZEDCUP_ZONE_SIZE_MIN) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "size \"%V\" is too small, at least %dk are needed",
+                           &value[1], NGX_HTTP_ZEDCUP_ZONE_SIZE_MIN / 1024);
+        return NGX_CONF_ERROR;
+    }
+
+    zmcf->zone_size = size;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_zedcup_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_http_zedcup_main_conf_t  *zmcf;
+
+    zmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_zedcup_module);
+
+    if (zmcf->zone_size == NGX_CONF_UNSET_SIZE) {
+        zmcf->zone_size = NGX_HTTP_ZEDCUP_ZONE_SIZE;
+    }
+
+    return ngx_http_zedcup_zone_add(cf, zmcf);
+}
+
+
+static ngx_int_t
+ngx_http_zedcup_init_module(ngx_cycle_t *cycle)
+{
+    ngx_http_zedcup_main_conf_t  *zmcf;
+
+    zmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_zedcup_module);
+
+    if (zmcf == NULL || ngx_test_config) {
+        return NGX_OK;
+    }
+
+    return ngx_http_zedcup_channels_open(cycle, zmcf);
+}
+
+
+static void
+ngx_http_zedcup_exit_process(ngx_cycle_t *cycle)
+{
+    if (zedcup_bridge_stop() == NGX_OK) {
+        ngx_http_zedcup_worker_stop();
+    }
+}

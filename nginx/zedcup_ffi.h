@@ -1,0 +1,116 @@
+/*
+ * The functions that Lua reaches by FFI; lua/zedcup/ffi.lua repeats these
+ * declarations. All run on the worker's event-loop thread, never throw and
+ * never block. Strings cross as pointer and length.
+ *
+ * Raise ZEDCUP_FFI_ABI with every change: Lua compares it on load.
+ */
+
+#ifndef _ZEDCUP_FFI_H_INCLUDED_
+#define _ZEDCUP_FFI_H_INCLUDED_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ZEDCUP_FFI_ABI  1
+
+#define ZEDCUP_EXPORT  __attribute__((visibility("default")))
+
+/* Return codes besides non-negative results. */
+#define ZEDCUP_FFI_ERROR     -1   /* text in the caller's buffer, if any */
+#define ZEDCUP_FFI_DECLINED  -2   /* nothing to do here */
+
+
+/* One instance's content of one revision, with its own round robin. */
+typedef struct zedcup_instance_s  zedcup_instance_t;
+
+enum {
+    ZEDCUP_MESSAGE_ANSWER = 1,    /* id; text: the error, empty when well */
+    ZEDCUP_MESSAGE_PUBLISH = 2,   /* name, revision, text: the peers as JSON */
+    ZEDCUP_MESSAGE_REMOVE = 3     /* name */
+};
+
+typedef struct {
+    int          kind;
+    uint64_t     id;
+    uint64_t     revision;
+    const char  *name;
+    size_t       name_len;
+    const char  *text;
+    size_t       text_len;
+} zedcup_ffi_message_t;
+
+typedef struct {
+    int          running;         /* zedcup_ffi_runtime_start() was called */
+    int          synced;          /* the store was read at least once */
+    int          leads;           /* this worker reads the store */
+    uint64_t     revision;        /* of the store, applied in this worker */
+    const char  *trouble;         /* why the store cannot be read; "" */
+    size_t       trouble_len;     /* valid until the next call into zedcup */
+} zedcup_ffi_state_t;
+
+enum {
+    ZEDCUP_ASK_CONFIGURE = 1,     /* the global settings */
+    ZEDCUP_ASK_CONFIGURE_INSTANCE = 2,
+    ZEDCUP_ASK_REMOVE_INSTANCE = 3,
+    ZEDCUP_ASK_SYNCED = 4         /* answered once the store has been read */
+};
+
+
+ZEDCUP_EXPORT uint32_t zedcup_ffi_abi_version(void);
+
+/* Checks the options of zedcup.init (JSON). On error the text, cut to *err_len,
+ * is in err and its length in *err_len. */
+ZEDCUP_EXPORT int zedcup_ffi_options_check(const char *json, size_t len,
+    char *err, size_t *err_len);
+
+/* Starts the actors in this worker. sema is an ngx_http_lua_sema_t, posted
+ * when messages wait; it must live as long as the worker.
+ * DECLINED: not a worker process, or running already. */
+ZEDCUP_EXPORT int zedcup_ffi_runtime_start(const char *json, size_t len,
+    void *sema, char *err, size_t *err_len);
+
+ZEDCUP_EXPORT void zedcup_ffi_runtime_state(zedcup_ffi_state_t *out);
+
+/* A number that changes whenever any instance, the global settings or the
+ * state above may have changed in this worker. Valid as long as the worker. */
+ZEDCUP_EXPORT const volatile uint32_t *zedcup_ffi_epoch_get(void);
+
+/* Hands over up to max messages; their strings live until the next call.
+ * Returns how many. */
+ZEDCUP_EXPORT int zedcup_ffi_messages_take(zedcup_ffi_message_t *out, int max);
+
+/* Orders something; its answer comes as a message with the returned id.
+ * Every ask is answered, within seconds also when the store is gone.
+ * Returns 0 when the runtime is not running. */
+ZEDCUP_EXPORT uint64_t zedcup_ffi_ask_submit(int what, const char *name,
+    size_t name_len, const char *json, size_t json_len);
+
+/* The current content of an instance, or NULL. Give it back with release. */
+ZEDCUP_EXPORT zedcup_instance_t *zedcup_ffi_instance_acquire(const char *name,
+    size_t name_len);
+ZEDCUP_EXPORT void zedcup_ffi_instance_release(zedcup_instance_t *instance);
+
+/* The configuration with defaults as JSON; the view lives with the instance. */
+ZEDCUP_EXPORT void zedcup_ffi_instance_json(zedcup_instance_t *instance,
+    const char **json, size_t *len);
+
+/* Chooses a host: its 0-based place in the 0-based pool, or DECLINED when
+ * every usable host is among the `tried` places. */
+ZEDCUP_EXPORT int zedcup_ffi_instance_pick(zedcup_instance_t *instance,
+    uint32_t pool, const uint32_t *tried, size_t tried_count);
+
+/* The names of all instances as a JSON array, and the global settings as a
+ * JSON object; the views live until the next call into zedcup. */
+ZEDCUP_EXPORT void zedcup_ffi_instance_list(const char **json, size_t *len);
+ZEDCUP_EXPORT void zedcup_ffi_global_json(const char **json, size_t *len);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* _ZEDCUP_FFI_H_INCLUDED_ */
