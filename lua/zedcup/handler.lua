@@ -1,0 +1,360 @@
+--- A handler: one request's way to the hosts of an instance. Made by
+--- zedcup.create_handler(); lives no longer than its request. It stands in for
+--- a lua-resty-http object.
+
+local connector = require "zedcup.connector"
+local events = require "zedcup.events"
+local failures = require "zedcup.failures"
+local http = require "zedcup.http"
+local instances = require "zedcup.instances"
+local proxy = require "zedcup.http.proxy"
+local zffi = require "zedcup.ffi"
+
+local type = type
+local setmetatable = setmetatable
+local sub = string.sub
+local tostring = tostring
+local pick = zffi.pick
+
+local NO_HOSTS = "No available upstream hosts"
+-- A pooled connection that its host has closed meanwhile says nothing about
+-- the host: so many in a row are replaced before it does.
+local STALE_LIMIT = 3
+
+-- RFC 9110, 9.2.2
+local IDEMPOTENT = {
+    GET = true, HEAD = true, OPTIONS = true, TRACE = true, PUT = true, DELETE = true,
+}
+
+local _M = {}
+local mt = { __index = _M }
+
+
+function _M.new(view)
+    return setmetatable({ view = view, client = nil, pool = nil, callbacks = nil,
+                          timeouts = nil }, mt)
+end
+
+
+--- Binds a callback for the life of this handler; it runs before global ones.
+---@param event string
+---@param callback function(data)
+---@return boolean|nil ok
+---@return string|nil err
+function _M:bind(event, callback)
+    self.callbacks = self.callbacks or {}
+    return events.bind(self.callbacks, event, callback)
+end
+
+
+--- The instance's configuration with defaults, a copy that is the caller's:
+--- `ssl`, `pools[]` in order, each with `_idx` and `hosts[]`, each with `_idx`
+--- and `_pool`.
+---@return table
+function _M:config()
+    return instances.config(self.view)
+end
+
+
+local function emit(self, event, pool, host, err)
+    local own = self.callbacks
+    if events.wanted(own, event) then
+        events.emit(own, event, self.view.name,
+                    { pool = pool.config, host = host.config, err = err })
+    end
+end
+
+
+local function connect_failed(self, pool, host, err)
+    failures.record(self.view.name, host)
+    emit(self, "host_connect_error", pool, host, err)
+end
+
+
+-- Walks the pools in order and their hosts as they are drawn, until
+-- try(self, pool, host, arg) answers something.
+local function each_host(self, try, arg)
+    local view = self.view
+    local pools = view.pools
+    for i = 1, #pools do
+        local pool = pools[i]
+        if pool.up then
+            local tried, count = failures.tried(view.name, pool)
+            while true do
+                local place = pick(view.instance, pool.place, tried, count)
+                if place < 0 then
+                    break
+                end
+                local done, res, err = try(self, pool, pool.hosts[place], arg)
+                if done then
+                    return res, err
+                end
+                tried, count = failures.add(pool, tried, count, place)
+            end
+        end
+    end
+    return nil, NO_HOSTS
+end
+
+
+local function try_client(self, pool, host, client)
+    local ok, err = connector.connect(client, pool, host, self.view.ssl)
+    if not ok then
+        connect_failed(self, pool, host, err)
+        return false
+    end
+    self.client, self.pool = client, pool
+    emit(self, "host_connect", pool, host)
+    return true, client
+end
+
+
+local function open(self, pool, host)
+    local sock, err = connector.open(pool, host, self.view.ssl)
+    if not sock then
+        connect_failed(self, pool, host, err)
+        return nil
+    end
+    if self.timeouts then
+        local t = self.timeouts
+        sock:settimeouts(t[1], t[2], t[3])
+    end
+    return sock
+end
+
+
+local function try_socket(self, pool, host)
+    local sock = open(self, pool, host)
+    if not sock then
+        return false
+    end
+    self.client, self.pool = sock, pool
+    emit(self, "host_connect", pool, host)
+    return true, sock
+end
+
+
+--- Connects to a host, the next where one fails.
+---@param client table|nil a cosocket or lua-resty client; a new cosocket without
+---@return table|nil sock the connected cosocket or client
+---@return string|nil err
+function _M:connect(client)
+    if client == nil then
+        return each_host(self, try_socket)
+    end
+    if not connector.is_client(client) then
+        return nil, "sock: expected a cosocket or a client with connect and set_timeout"
+    end
+    return each_host(self, try_client, client)
+end
+
+
+local function is_failure(pool, status)
+    local known = pool.failing[status]
+    if known ~= nil then
+        return known
+    end
+    local text = tostring(status)
+    local codes = pool.status_codes
+    known = (codes[text] or codes[sub(text, 1, 2) .. "x"] or codes[sub(text, 1, 1) .. "xx"])
+            and true or false
+    pool.failing[status] = known
+    return known
+end
+
+
+-- May the request be sent again, after bytes of it were sent?
+local function may_repeat(pool, client, params)
+    return client:body_replayable()
+           and (IDEMPOTENT[params.method or "GET"] or pool.retry_non_idempotent)
+end
+
+
+-- An answer that counts as a failure is kept until a better one comes: the
+-- caller gets the last of them when there is none.
+local function hold(self, run, pool, client, res, err)
+    if run.client then
+        run.client:close()
+    end
+    run.client, run.res, run.err = client, res, err
+    self.client, self.pool = client, pool
+end
+
+
+local function answered(self, run, pool, host, client, res)
+    if not is_failure(pool, res.status) then
+        if run.client then
+            run.client:close()
+            run.client = nil
+        end
+        self.client, self.pool = client, pool
+        return true, res
+    end
+    local err = "status code " .. res.status
+    hold(self, run, pool, client, res, err)
+    emit(self, "host_request_error", pool, host, err)
+    if may_repeat(pool, client, run.params) then
+        return false
+    end
+    return true, res, err
+end
+
+
+local function request_failed(self, run, pool, host, client, err, stage)
+    local repeatable = may_repeat(pool, client, run.params)
+    if stage == "request" then
+        -- The arguments are at fault, and the connection was not touched.
+        client:set_keepalive(pool.keepalive_timeout, pool.keepalive_pool)
+        return true, nil, err
+    end
+    client:close()
+    if stage == "body" then
+        return true, nil, err
+    end
+    failures.record(self.view.name, host)
+    emit(self, "host_request_error", pool, host, err)
+    if repeatable then
+        return false
+    end
+    return true, nil, err
+end
+
+
+local function try_request(self, pool, host, run)
+    local client, res, err, stage
+    for _ = 1, STALE_LIMIT do
+        local sock = open(self, pool, host)
+        if not sock then
+            return false
+        end
+        emit(self, "host_connect", pool, host)
+        client, err = http.wrap(sock, host.authority)
+        if not client then
+            sock:close()
+            return true, nil, err
+        end
+        res, err, stage = client:request(run.params)
+        if res then
+            return answered(self, run, pool, host, client, res)
+        end
+        if stage ~= "stale" or not may_repeat(pool, client, run.params) then
+            break
+        end
+        client:close()
+    end
+    return request_failed(self, run, pool, host, client, err, stage)
+end
+
+
+--- Sends an HTTP request to a host, to the next where one fails and the request
+--- may be repeated: always after a failed connect, else only an idempotent
+--- method (or the pool's retry_non_idempotent) with a body that can be sent
+--- again. Where every answer counts as a failure by `status_codes`, the last
+--- one is returned, and beside it the error.
+---@param params table as zedcup.http's request()
+---@return table|nil res status, reason, headers, has_body, body_reader, read_body, …
+---@return string|nil err
+function _M:request(params)
+    if type(params) ~= "table" then
+        return nil, "params: expected a table, got " .. type(params)
+    end
+    local run = { params = params, client = nil, res = nil, err = nil }
+    local res, err = each_host(self, try_request, run)
+    if not res and run.res then
+        return run.res, run.err
+    end
+    return res, err
+end
+
+
+-- ---- standing in for a lua-resty-http object --------------------------------
+
+local function no_client()
+    return nil, "not connected"
+end
+
+
+local function own_timeouts(connect, send, read)
+    for _, value in ipairs({ connect, send, read }) do
+        if type(value) ~= "number" or value < 1 then
+            return nil, "bad timeout: expected milliseconds, got " .. tostring(value)
+        end
+    end
+    return { connect, send, read }
+end
+
+
+--- Overrides the pools' read_timeout, in milliseconds, from the next connection
+--- on and for the one that is open.
+function _M:set_timeout(ms)
+    return self:set_timeouts(ms, ms, ms)
+end
+
+
+---@param connect number milliseconds
+---@param send number
+---@param read number
+---@return boolean|nil ok
+---@return string|nil err
+function _M:set_timeouts(connect, send, read)
+    local timeouts, err = own_timeouts(connect, send, read)
+    if not timeouts then
+        return nil, err
+    end
+    self.timeouts = timeouts
+    local client = self.client
+    local set = client and (client.set_timeouts or client.settimeouts)
+    if set then
+        set(client, connect, send, read)
+    end
+    return true
+end
+
+
+--- Puts the connection into the pool of its host.
+---@param timeout number|nil milliseconds; the pool's keepalive_timeout
+---@param size number|nil connections; the pool's keepalive_pool
+function _M:set_keepalive(timeout, size)
+    local client, pool = self.client, self.pool
+    if not client then
+        return no_client()
+    end
+    self.client = nil
+    local keep = client.set_keepalive or client.setkeepalive
+    if not keep then
+        return nil, "the client driver has no set_keepalive"
+    end
+    return keep(client, timeout or pool.keepalive_timeout, size or pool.keepalive_pool)
+end
+
+
+--- How often the connection had been used before; 0 for a fresh one.
+function _M:get_reused_times()
+    local client = self.client
+    if not client then
+        return no_client()
+    end
+    local times = client.get_reused_times or client.getreusedtimes
+    if not times then
+        return nil, "the client driver has no get_reused_times"
+    end
+    return times(client)
+end
+
+
+function _M:close()
+    local client = self.client
+    if not client then
+        return no_client()
+    end
+    self.client = nil
+    return client:close()
+end
+
+
+_M.get_client_body_reader = proxy.get_client_body_reader
+_M.proxy_request = proxy.proxy_request
+_M.proxy_response = proxy.proxy_response
+
+
+return _M
