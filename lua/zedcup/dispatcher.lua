@@ -83,13 +83,15 @@ end
 ---@return cdata|nil sema to give to the module
 ---@return string|nil err
 function _M.start(cache_dict)
-    local err
     cache = cache_dict
+    if sema then
+        return sema.sem         -- the module failed to start before
+    end
+    local ok, err
     sema, err = semaphore.new(0)
     if not sema then
         return nil, err
     end
-    local ok
     ok, err = ngx.timer.at(0, run)
     if not ok then
         return nil, "cannot start the dispatcher: " .. err
