@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "config/decode.hpp"
-#include "config/tree.hpp"
 
 namespace zedcup {
 
@@ -408,11 +407,7 @@ void runtime::state(zedcup_ffi_state_t& out) const {
 }
 
 const std::string& runtime::names_json() {
-  tree list;
-  uint32_t index = 0;
-  for (auto& name : instances_.names())
-    list.insert(std::to_string(++index), name);
-  names_json_ = list.empty() ? "[]" : tree_to_json(list);
+  names_json_ = zedcup::names_json(instances_.names());
   return names_json_;
 }
 
