@@ -28,6 +28,7 @@ struct consul_watcher_state {
 
   std::optional<consul_watch> watch; ///< engaged while leading
   uint64_t generation = 0;           ///< of `watch`: old wakes are dropped
+  uint64_t polls = 0;                ///< its rounds: an older round is dropped
   uint64_t watch_request = 0;        ///< http_driver's id, to cancel
   uint64_t global_request = 0;
   bool troubled = false;
@@ -57,6 +58,7 @@ struct consul_watcher_state {
       return;
     watch.reset();
     ++generation;
+    ++polls;
     ctx->http->cancel(watch_request);
     ctx->http->cancel(global_request);
   }
@@ -108,7 +110,9 @@ struct consul_watcher_state {
 
   void on_problem(const error& problem) {
     auto where = targets[watch->target_index()].endpoint->authority();
-    auto text = "consul " + where + ": " + problem.message;
+    auto text = problem.message.rfind(where, 0) == 0
+                    ? "consul " + problem.message
+                    : "consul " + where + ": " + problem.message;
     // The first of a row is news, the rest would only fill the log.
     if (troubled)
       ctx->log->debug("{}", text);
@@ -146,13 +150,17 @@ struct consul_watcher_state {
   }
 
   void poll_global() {
-    self->delayed_send(self, global_interval, msg::global_poll{generation});
+    self->delayed_send(self, global_interval, msg::global_poll{++polls});
   }
 
   void on_pace(const msg::pace_is& pace) {
+    const bool sooner = pace.interval < global_interval;
     global_interval = pace.interval;
-    if (wait == pace.wait)
+    if (wait == pace.wait) {
+      if (watch && sooner)
+        poll_global(); // not when the old interval is over
       return;
+    }
     wait = pace.wait;
     if (watch) {
       stop();
@@ -179,7 +187,7 @@ caf::behavior consul_watcher(caf::stateful_actor<consul_watcher_state>* self,
           self->state.drive();
       },
       [=](const msg::global_poll& due) {
-        if (!self->state.watch || due.generation != self->state.generation)
+        if (!self->state.watch || due.round != self->state.polls)
           return;
         self->state.read_global();
         self->state.poll_global();

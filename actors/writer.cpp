@@ -17,6 +17,8 @@ using std::chrono::milliseconds;
 constexpr unsigned attempts_limit = 5;
 constexpr milliseconds first_retry{100}; ///< doubling: 1.5 s in all
 constexpr std::chrono::seconds commit_timeout{15};
+/// No new attempt after this: somebody waits for the answer.
+constexpr std::chrono::seconds patience{5};
 
 /// One order on its way.
 struct job {
@@ -25,6 +27,8 @@ struct job {
   kv_leaves leaves;
   std::optional<write_plan> plan;
   unsigned attempts = 0;
+  std::chrono::steady_clock::time_point begun =
+      std::chrono::steady_clock::now();
   uint64_t revision = 0; ///< highest that a commit returned
 };
 
@@ -173,7 +177,8 @@ struct writer_state {
     bool passing = failure.code == errc::unavailable ||
                    failure.code == errc::timed_out ||
                    failure.code == errc::bad_answer;
-    if (!passing || work.attempts >= attempts_limit)
+    const auto spent = std::chrono::steady_clock::now() - work.begun;
+    if (!passing || work.attempts >= attempts_limit || spent > patience)
       return finish(id, failure.message);
     auto delay = first_retry * (1 << (work.attempts - 1));
     self->delayed_send(self, delay, msg::retry_order{id});
