@@ -13,6 +13,7 @@ package ZedcupStore;
 #   --- store: embedded     the default; an SQLite file of the block's own
 #   --- store: consul       a real server, one a file, and a prefix of the block's
 #   --- store: none         no init(), no run_workers()
+#   --- consul: stopped     it is not running when nginx starts
 #   --- backends: 3         servers that answer with their names b1, b2, b3 (up
 #                           to 4) on BACKEND_PORT..; see $backend below
 #   --- init_worker         Lua before run_workers()
@@ -79,7 +80,9 @@ add_block_preprocessor(sub {
     $ENV{TEST_NGINX_OPTIONS} = $kind eq 'consul'
         ? qq({ prefix = "$prefix", consul = { host = "127.0.0.1", port = $ENV{TEST_NGINX_CONSUL_PORT} } })
         : qq({ prefix = "$prefix", embedded = { path = "$folder/t$number.db" } });
-    consul_start() if $kind eq 'consul' && !defined $consul;
+    if ($kind eq 'consul') {
+        ($block->consul // '') eq 'stopped' ? consul_stop() : consul_start();
+    }
 
     my $own = $block->http_config // '';
     my $head = '';

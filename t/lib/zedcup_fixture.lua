@@ -156,9 +156,9 @@ end
 
 
 --- Keys below this block's prefix, as with `consul kv put` and `delete`.
-function _M.put(key, value)
-    local status, body = _M.consul("PUT", "/v1/kv/" .. settings.prefix .. "/" .. key,
-                                   tostring(value))
+function _M.put(key, value, query)
+    local status, body = _M.consul("PUT", "/v1/kv/" .. settings.prefix .. "/" .. key
+                                   .. (query and "?" .. query or ""), tostring(value))
     assert(status == 200, body)
 end
 
@@ -167,6 +167,28 @@ function _M.delete(key, recurse)
     local status, body = _M.consul("DELETE", "/v1/kv/" .. settings.prefix .. "/" .. key
                                    .. (recurse and "?recurse" or ""))
     assert(status == 200, body)
+end
+
+
+--- The keys of a host, put one by one.
+function _M.put_host(path, port)
+    _M.put(path .. "/host", "127.0.0.1")
+    _M.put(path .. "/port", port)
+end
+
+
+--- Waits until an instance has this many usable hosts; returns its config.
+function _M.wait_hosts(name, count)
+    local zedcup = require("zedcup")
+    return _M.wait(5, function()
+        local handler = zedcup.create_handler(name)
+        local config = handler and handler:config() or { pools = {} }
+        local found = 0
+        for _, pool in ipairs(config.pools) do
+            found = found + #pool.hosts
+        end
+        return found == count and config
+    end)
 end
 
 
