@@ -55,7 +55,7 @@ zedcup_main() {
 
 zedcup_http() {
     cat <<END
-    lua_package_path "$top/lua/?.lua;;";
+    lua_package_path "$top/lua/?.lua;$top/tests/bench/?.lua;;";
     lua_shared_dict zedcup_cache 1m;
     lua_shared_dict zedcup_locks 1m;
     lua_shared_dict zedcup_ipc 1m;

@@ -1,4 +1,4 @@
--- The request handlers that http_client.sh compares. Each connects from the
+-- The request handlers that request.sh compares. Each connects from the
 -- keepalive pool, sends the same request, reads the body and prints it.
 
 ---@field port integer of the backend, set by the configuration
@@ -96,6 +96,51 @@ end
 -- The same with a look at the headers, which are built on first use.
 function _M.zedcup_all()
     return use_client(true)
+end
+
+
+-- One instance with 3 and one with 500 hosts, all of them the same backend
+-- under different addresses.
+function _M.configure()
+    for name, count in pairs({ handler_3 = 3, handler_500 = 500 }) do
+        local hosts = {}
+        for i = 0, count - 1 do
+            hosts[i + 1] = { host = "127.0." .. math.floor(i / 200) .. "." .. i % 200 + 1,
+                             port = _M.port }
+        end
+        local ok, err = require("zedcup").configure_instance(name, {
+            pools = { { keepalive_pool = 64, hosts = hosts } },
+        })
+        if not ok then
+            return ngx.say(err)
+        end
+    end
+    ngx.say("ok")
+end
+
+
+local function use_handler(name)
+    local handler, err = require("zedcup").create_handler(name)
+    if not handler then return fail("create_handler", err) end
+    local res
+    res, err = handler:request({ path = "/", headers = HEADERS })
+    if not res then return fail("request", err) end
+    local body
+    body, err = res:read_body()
+    if not body then return fail("read_body", err) end
+
+    ngx.print(body)
+    handler:set_keepalive()
+end
+
+
+function _M.handler_3()
+    return use_handler("handler_3")
+end
+
+
+function _M.handler_500()
+    return use_handler("handler_500")
 end
 
 
