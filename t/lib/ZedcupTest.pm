@@ -26,6 +26,8 @@ use warnings;
 BEGIN {
     use Cwd ();
     use Fcntl qw(:flock);
+    use File::Path ();
+    use File::Spec ();
     use File::Temp ();
     use IO::Socket::INET;
 
@@ -108,6 +110,12 @@ sub certificate ($) {
            . "-subj /CN=$name -addext subjectAltName=DNS:$name "
            . "-keyout $base.key -out $base.crt 2>$base.log") == 0
         or die "openssl cannot make a certificate for $name, see $base.log";
+}
+
+# nginx's folder stays for a look when something failed.
+END {
+    File::Path::remove_tree($ENV{TEST_NGINX_SERVROOT})
+        if Test::More->builder->is_passing && !$ENV{TEST_NGINX_NO_CLEAN};
 }
 
 1;
