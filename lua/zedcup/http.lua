@@ -48,6 +48,7 @@ local mt = { __index = _M }
 
 _M.user_agent = "zedcup/" .. VERSION .. " (Lua)"
 _M.limits = LIMITS
+_M.consumed = false
 
 
 -- All fields at once and none of them nil, so that the table never grows; see
@@ -55,8 +56,7 @@ _M.limits = LIMITS
 local function new_client(sock, authority)
     local c = {
         sock = sock, buf = "", pos = 1, answer = false,
-        ending = false, progress = 0, consumed = false,
-        host = false, port = 0, authority = authority,
+        ending = false, progress = 0, peer = false, authority = authority,
     }
     setmetatable(c, mt)
     return c

@@ -72,8 +72,8 @@ end
 
 
 -- What is known of a host: how connect() takes it, whether it is a unix socket,
--- and by port number the authority of its http requests. Bounded: hosts may
--- come from a caller's untrusted URIs.
+-- and by port number the Host header of its requests. Bounded: hosts may come
+-- from a caller's untrusted URIs.
 local MAX_HOSTS = 1024
 local hosts, known_hosts = {}, 0
 
@@ -92,21 +92,19 @@ local function learn_host(host)
 end
 
 
-local function http_authority(info, host, port)
-    local authority = info[port]
-    if not authority then
-        authority = authority_of("http", host, port)
-        info[port] = authority
-    end
-    return authority
+local function learn_port(info, host, port)
+    local peer = { http = authority_of("http", host, port),
+                   https = authority_of("https", host, port) }
+    info[port] = peer
+    return peer
 end
 
 
 -- Forgets the connection before.
-local function reset(c, host, port, authority)
+local function reset(c, peer)
     c.buf, c.pos, c.answer = "", 1, false
-    c.ending, c.progress, c.consumed = false, 0, false
-    c.host, c.port, c.authority = host, port, authority
+    c.ending, c.progress = false, 0
+    c.peer, c.authority = peer, peer.http
 end
 
 
@@ -124,7 +122,7 @@ local function open(c, host, port, opts)
         return nil, err
     end
 
-    reset(c, host, port, http_authority(info, host, port))
+    reset(c, info[port] or learn_port(info, host, port))
     local ok
     if info.is_unix then
         ok, err = c.sock:connect(host, options)
@@ -168,8 +166,8 @@ function _M:ssl_handshake(session, server_name, verify, send_status_req)
         self.ending = true
         return nil, ok and err or tostring(result)
     end
-    if self.host then
-        self.authority = authority_of("https", self.host, self.port)
+    if self.peer then
+        self.authority = self.peer.https
     end
     return result
 end
@@ -201,7 +199,7 @@ local function connect_tls(c, o, host, port)
         return nil, err
     end
     if c.sock:getreusedtimes() ~= 0 then
-        c.authority = authority_of("https", host, port)
+        c.authority = c.peer.https
         return true
     end
     local session

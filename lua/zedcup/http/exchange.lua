@@ -115,7 +115,9 @@ end
 
 
 local function send_body(c, plan, head)
-    c.consumed = type(plan.body) == "function"
+    if type(plan.body) == "function" then
+        c.consumed = true
+    end
     local ok, who, err = send.body(c.sock, plan, head)
     if ok then
         return true
@@ -191,7 +193,10 @@ end
 ---@return string|nil err
 ---@return "request"|"body"|"stale"|"send"|"answer"|nil stage see zedcup.http
 function _M.run(c, params)
-    c.progress, c.consumed = 0, false
+    c.progress = 0
+    if c.consumed then
+        c.consumed = false
+    end
     if type(params) ~= "table" then
         return nil, "bad params: a table expected", "request"
     end
