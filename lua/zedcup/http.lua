@@ -90,7 +90,7 @@ function _M.wrap(sock, authority)
     if type(sock) ~= "table" or type(sock.receiveany) ~= "function" then
         return nil, "bad socket: a cosocket expected"
     end
-    if authority ~= nil and not connection.is_host(authority) then
+    if authority ~= nil and not connection.is_authority(authority) then
         return nil, "bad authority"
     end
     return new_client(sock, authority or "localhost")

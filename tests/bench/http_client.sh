@@ -1,8 +1,9 @@
 #!/bin/sh
 # CPU of one worker per request: nginx's own proxy_pass, a cosocket written by
 # hand, and zedcup.http, all against the same backend, as ratios over
-# proxy_pass. Rounds alternate so that a noisy neighbour hits all alike; the
-# figure of a case is the median of its rounds.
+# proxy_pass. Each round runs every case once, and a ratio is the median of the
+# ratios within a round, so that a noisy neighbour hits both sides of it; the
+# microseconds are those of the best round.
 #
 #   tests/bench/http_client.sh [ROUNDS [SECONDS]]
 #
@@ -112,11 +113,13 @@ while [ "$round" -lt "$rounds" ]; do
     round=$((round + 1))
 done
 
-median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+# Of the numbers on standard input.
+median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
-base=$(median "$dir/proxy_pass.us")
 printf '%-16s %12s %8s\n' case "us/request" ratio
 for case in $cases; do
-    awk -v name="$case" -v us="$(median "$dir/$case.us")" -v base="$base" \
-        'BEGIN { printf "%-16s %12.2f %8.2f\n", name, us, us / base }'
+    best=$(sort -n "$dir/$case.us" | head -n 1)
+    ratio=$(paste "$dir/$case.us" "$dir/proxy_pass.us" |
+        awk '{ print $1 / $2 }' | median)
+    printf '%-16s %12.2f %8.2f\n' "$case" "$best" "$ratio"
 done

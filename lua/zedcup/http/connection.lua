@@ -31,13 +31,10 @@ function _M.new_socket()
 end
 
 
----Whether a text can name a host or stand in a Host header.
----@param text any
----@return boolean
+-- Whether a text can name a host or stand in a Host header.
 local function is_host(text)
     return type(text) == "string" and text ~= "" and not find(text, "[%c ]")
 end
-_M.is_host = is_host
 
 
 local function is_count(value, least, most)
@@ -89,6 +86,14 @@ local function learn_host(host)
     hosts[host] = info
     known_hosts = known_hosts + 1
     return info
+end
+
+
+---Whether a text can stand in a Host header, at the cost of one look-up.
+---@param authority any
+---@return boolean
+function _M.is_authority(authority)
+    return hosts[authority] ~= nil or learn_host(authority) ~= nil
 end
 
 

@@ -77,8 +77,14 @@ local function read_head(c, plan, waits)
 end
 
 
+local function is_reused(c)
+    return (c.sock:getreusedtimes() or 0) > 0
+end
+
+
+-- At which stage reading the head failed.
 local function stage_of(c, err)
-    if c.progress < 2 and LOST[err] and c.sock:getreusedtimes() ~= 0 then
+    if c.progress < 2 and LOST[err] and is_reused(c) then
         return "stale"
     end
     return "answer"
@@ -99,18 +105,22 @@ local function finish(c, head)
 end
 
 
--- A server that has seen enough answers and closes while the body is still
--- being sent: its answer says more than our broken pipe.
+-- Sending failed. A server that has seen enough answers and closes while the
+-- body is still on its way: its answer says more than our broken pipe.
 local function early_answer(c, plan, err)
     c.ending = true
-    if LOST[err] then
-        local head = read_head(c, plan)
-        if head then
-            return finish(c, head)
-        end
+    if not LOST[err] then
+        return nil, err, "send"
     end
-    return nil, err, c.progress == 2 and "answer" or stage_of(c, err) == "stale"
-        and "stale" or "send"
+    local reused = is_reused(c) -- unknown once reading has failed too
+    local head = read_head(c, plan)
+    if head then
+        return finish(c, head)
+    end
+    if c.progress == 2 then
+        return nil, err, "answer"
+    end
+    return nil, err, reused and "stale" or "send"
 end
 
 
