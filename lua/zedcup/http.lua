@@ -32,6 +32,7 @@
 
 local connection = require("zedcup.http.connection")
 local exchange = require("zedcup.http.exchange")
+local peers = require("zedcup.http.peers")
 local proxy = require("zedcup.http.proxy")
 local uri = require("zedcup.http.uri")
 
@@ -90,7 +91,7 @@ function _M.wrap(sock, authority)
     if type(sock) ~= "table" or type(sock.receiveany) ~= "function" then
         return nil, "bad socket: a cosocket expected"
     end
-    if authority ~= nil and not connection.is_authority(authority) then
+    if authority ~= nil and not peers.is_name(authority) then
         return nil, "bad authority"
     end
     return new_client(sock, authority or "localhost")
