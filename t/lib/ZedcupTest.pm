@@ -80,6 +80,15 @@ BEGIN {
     $ENV{TEST_NGINX_LOG_LEVEL} ||= 'info';
 }
 
+# END blocks run in reverse order: this one, after Test::Nginx's own has stopped
+# nginx. The folder stays for a look when something failed.
+my $test_process = $$;
+END {
+    File::Path::remove_tree($ENV{TEST_NGINX_SERVROOT})
+        if $$ == $test_process && Test::More->builder->is_passing
+            && !$ENV{TEST_NGINX_NO_CLEAN};
+}
+
 use Test::Nginx::Socket -Base;
 
 our @EXPORT = qw(certificate);
@@ -110,12 +119,6 @@ sub certificate ($) {
            . "-subj /CN=$name -addext subjectAltName=DNS:$name "
            . "-keyout $base.key -out $base.crt 2>$base.log") == 0
         or die "openssl cannot make a certificate for $name, see $base.log";
-}
-
-# nginx's folder stays for a look when something failed.
-END {
-    File::Path::remove_tree($ENV{TEST_NGINX_SERVROOT})
-        if Test::More->builder->is_passing && !$ENV{TEST_NGINX_NO_CLEAN};
 }
 
 1;
