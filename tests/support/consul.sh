@@ -12,8 +12,13 @@ start_consul() {
   "ports": { "http": $1, "dns": -1, "grpc": -1, "server": $2,
              "serf_lan": $3, "serf_wan": $4 } }
 END
+    start_consul_again
+}
+
+# With the same ports and data, after stop_consul.
+start_consul_again() {
     "${ZEDCUP_CONSUL:-consul}" agent -config-file="$work/consul.json" \
-        > "$work/consul.log" 2>&1 &
+        >> "$work/consul.log" 2>&1 &
     consul_pid=$!
     wait_until 20 consul_leads || { cat "$work/consul.log" >&2; exit 1; }
 }
