@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "config/decode.hpp"
-#include "config/tree.hpp"
 
 namespace zedcup {
 
@@ -161,7 +160,8 @@ void runtime::look() {
   if (!ngx_http_zedcup_zone_changed(zone_seen_))
     return;
   zone_content content;
-  read_zone(zone_seen_, content);
+  // A leader knows the content, it is its own.
+  read_zone(leads_ ? UINT64_MAX : zone_seen_, content);
   if (content.failed)
     return; // the next tick looks again
   zone_seen_ = content.state.seq;
@@ -408,11 +408,7 @@ void runtime::state(zedcup_ffi_state_t& out) const {
 }
 
 const std::string& runtime::names_json() {
-  tree list;
-  uint32_t index = 0;
-  for (auto& name : instances_.names())
-    list.insert(std::to_string(++index), name);
-  names_json_ = list.empty() ? "[]" : tree_to_json(list);
+  names_json_ = zedcup::names_json(instances_.names());
   return names_json_;
 }
 

@@ -6,6 +6,8 @@ local type = type
 local tostring = tostring
 local pcall = pcall
 
+local NO_TIMEOUTS = {}
+
 local _M = {}
 
 
@@ -38,11 +40,18 @@ end
 ---@param pool table of zedcup.instances
 ---@param host table of zedcup.instances
 ---@param ssl table|nil the instance's
+---@param timeouts table|nil connect, send, read in milliseconds; nil: the pool's
 ---@return table|nil sock
 ---@return string|nil err
-function _M.open(pool, host, ssl)
-    local sock = ngx_tcp()
-    sock:settimeouts(pool.timeout, pool.read_timeout, pool.read_timeout)
+---@return boolean|nil hopeless no host could be reached from this phase
+function _M.open(pool, host, ssl, timeouts)
+    local called, sock = pcall(ngx_tcp)
+    if not called then
+        return nil, sock, true
+    end
+    timeouts = timeouts or NO_TIMEOUTS
+    sock:settimeouts(timeouts.connect or pool.timeout, timeouts.send or pool.read_timeout,
+                     timeouts.read or pool.read_timeout)
     local ok, err
     if host.port then
         ok, err = sock:connect(host.address, host.port, host.options)
