@@ -62,8 +62,7 @@ end
 
 
 local function run(premature)
-    running = not premature
-    while running do
+    while not premature do
         local ok, err = sema:wait(IDLE_WAIT)
         if not ok and err ~= "timeout" then
             ngx.log(ngx.ERR, "zedcup: the dispatcher cannot wait: ", err)
@@ -86,6 +85,7 @@ local function launch()
     if not ok then
         return nil, "cannot start the dispatcher: " .. err
     end
+    running = true
     return true
 end
 
