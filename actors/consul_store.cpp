@@ -27,6 +27,8 @@ struct consul_store_state {
 
   void submit(http_request request, finisher finish) {
     auto ticket = next_ticket++;
+    // Writes are rare: at rest a node keeps one connection, its leader's.
+    request.close_after = true;
     waiting.emplace(ticket, std::move(finish));
     ctx->http->submit(
         std::move(request), [me = caf::actor_cast<caf::actor>(self),

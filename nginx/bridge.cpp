@@ -160,7 +160,8 @@ void runtime::look() {
   if (!ngx_http_zedcup_zone_changed(zone_seen_))
     return;
   zone_content content;
-  read_zone(zone_seen_, content);
+  // A leader knows the content, it is its own.
+  read_zone(leads_ ? UINT64_MAX : zone_seen_, content);
   if (content.failed)
     return; // the next tick looks again
   zone_seen_ = content.state.seq;

@@ -80,45 +80,39 @@ status check_damage(sqlite3* db) {
   return success();
 }
 
-/// True: our schema is there; false: nothing is.
-result<bool> has_schema(sqlite3* db) {
+/// Creates the schema in an empty file, or checks that it is ours. Several
+/// processes may come here at once: the write lock makes one of them the
+/// creator, and gives the others one view of what it made.
+status create_or_check(sqlite3* db) {
+  sqlite_transaction transaction(db);
+  if (auto begun = transaction.begin(sqlite_transaction::kind::write); !begun)
+    return begun;
   const auto version = read_pragma(db, "PRAGMA user_version");
-  if (!version)
-    return version.error();
+  const auto tables = read_pragma(db, "SELECT count(*) FROM sqlite_master");
+  if (!version || !tables)
+    return version ? tables.error() : version.error();
   if (*version > embedded_schema_version)
     return error{errc::bad_answer, "embedded store: schema " +
                                        std::to_string(*version) +
                                        " is newer than this version's " +
                                        std::to_string(embedded_schema_version)};
   if (*version == embedded_schema_version)
-    return true;
-  const auto tables = read_pragma(db, "SELECT count(*) FROM sqlite_master");
-  if (!tables)
-    return tables.error();
+    return success();
   if (*tables != 0)
     return error{errc::bad_answer,
                  "embedded store: the database of another program"};
-  return false;
+  if (auto made = sqlite_run(db, schema); !made)
+    return made;
+  return transaction.commit();
 }
 
-/// Several processes may come here at once: the write lock makes one of them
-/// the creator, and the others look again.
+/// A file that has our schema already opens without the write lock: on a full
+/// disk, say.
 status settle_schema(sqlite3* db) {
-  const auto before = has_schema(db);
-  if (!before)
-    return before.error();
-  if (*before)
-    return success();
-  sqlite_transaction transaction(db);
-  if (auto begun = transaction.begin(sqlite_transaction::kind::write); !begun)
-    return begun;
-  const auto there = has_schema(db);
-  if (!there)
-    return there.error();
-  if (!*there)
-    if (auto made = sqlite_run(db, schema); !made)
-      return made;
-  return transaction.commit();
+  const auto version = read_pragma(db, "PRAGMA user_version");
+  if (!version)
+    return version.error();
+  return *version == embedded_schema_version ? success() : create_or_check(db);
 }
 
 error at(const std::string& path, const error& problem) {

@@ -29,6 +29,8 @@ use warnings;
 BEGIN {
     use Cwd ();
     use Fcntl qw(:flock);
+    use File::Path ();
+    use File::Spec ();
     use File::Temp ();
     use IO::Socket::INET;
 
@@ -89,6 +91,15 @@ BEGIN {
     # Workers write where the tests do.
     $ENV{TEST_NGINX_WORKER_USER} ||= 'root' if $> == 0;
     $ENV{TEST_NGINX_LOG_LEVEL} ||= 'info';
+}
+
+# END blocks run in reverse order: this one, after Test::Nginx's own has stopped
+# nginx. The folder stays for a look when something failed.
+my $test_process = $$;
+END {
+    File::Path::remove_tree($ENV{TEST_NGINX_SERVROOT})
+        if $$ == $test_process && Test::More->builder->is_passing
+            && !$ENV{TEST_NGINX_NO_CLEAN};
 }
 
 use Test::Nginx::Socket -Base;

@@ -55,7 +55,7 @@ zedcup_main() {
 
 zedcup_http() {
     cat <<END
-    lua_package_path "$top/lua/?.lua;;";
+    lua_package_path "$top/lua/?.lua;$top/tests/bench/?.lua;;";
     lua_shared_dict zedcup_cache 1m;
     lua_shared_dict zedcup_locks 1m;
     lua_shared_dict zedcup_ipc 1m;
@@ -63,8 +63,9 @@ zedcup_http() {
 END
 }
 
+# ZEDCUP_PRELOAD: what a module built with sanitizers needs first in the process.
 start_nginx() { # NAME
-    nginx -p "$work" -e "$work/$1.log" -c "$work/$1.conf"
+    LD_PRELOAD=${ZEDCUP_PRELOAD:-} nginx -p "$work" -e "$work/$1.log" -c "$work/$1.conf"
 }
 
 # Stops by pid and waits until it is gone.

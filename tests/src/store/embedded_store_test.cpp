@@ -367,6 +367,33 @@ TEST_CASE("embedded: processes write and read at once and lose nothing",
   REQUIRE(store.read_tree("count")->entries[0].value == "200");
 }
 
+TEST_CASE("embedded: processes may create the file all at once", "[embedded]") {
+  const temp_dir dir;
+  for (int round = 0; round < 60; ++round) {
+    const auto path = dir.file(std::to_string(round));
+    int gate[2]; // closed at once for all
+    REQUIRE(pipe(gate) == 0);
+    std::vector<pid_t> children;
+    for (int child = 0; child < 4; ++child) {
+      const pid_t pid = fork();
+      if (pid == 0) {
+        close(gate[1]);
+        char byte = 0;
+        (void)!read(gate[0], &byte, 1);
+        _exit(embedded_store::open(path) ? 0 : 1);
+      }
+      children.push_back(pid);
+    }
+    close(gate[0]);
+    close(gate[1]);
+    for (const pid_t pid : children) {
+      int code = 0;
+      REQUIRE(waitpid(pid, &code, 0) == pid);
+      REQUIRE(code == 0);
+    }
+  }
+}
+
 TEST_CASE("embedded: a reader beside a writer sees whole commits only",
           "[embedded]") {
   fixture f;

@@ -1,4 +1,4 @@
--- The request handlers that http_client.sh compares. Each connects from the
+-- The request handlers that request.sh compares. Each connects from the
 -- keepalive pool, sends the same request, reads the body and prints it.
 
 ---@field port integer of the backend, set by the configuration
@@ -96,6 +96,62 @@ end
 -- The same with a look at the headers, which are built on first use.
 function _M.zedcup_all()
     return use_client(true)
+end
+
+
+-- All hosts are the same backend, at `addresses` different addresses.
+local function write(name, count, addresses)
+    local hosts = {}
+    for i = 0, count - 1 do
+        local at = i % addresses
+        hosts[i + 1] = { host = "127.0." .. math.floor(at / 200) .. "." .. at % 200 + 1,
+                         port = _M.port }
+    end
+    return require("zedcup").configure_instance(name, {
+        pools = { { keepalive_pool = 64, hosts = hosts } },
+    })
+end
+
+
+function _M.configure()
+    for _, case in ipairs({ { "handler_3", 3, 3 }, { "handler_500", 500, 500 },
+                            { "handler_500_on_3", 500, 3 } }) do
+        local ok, err = write(case[1], case[2], case[3])
+        if not ok then
+            return ngx.say(err)
+        end
+    end
+    ngx.say("ok")
+end
+
+
+local function use_handler(name)
+    local handler, err = require("zedcup").create_handler(name)
+    if not handler then return fail("create_handler", err) end
+    local res
+    res, err = handler:request({ path = "/", headers = HEADERS })
+    if not res then return fail("request", err) end
+    local body
+    body, err = res:read_body()
+    if not body then return fail("read_body", err) end
+
+    ngx.print(body)
+    handler:set_keepalive()
+end
+
+
+function _M.handler_3()
+    return use_handler("handler_3")
+end
+
+
+function _M.handler_500()
+    return use_handler("handler_500")
+end
+
+
+function _M.handler_500_on_3()
+    return use_handler("handler_500_on_3")
 end
 
 

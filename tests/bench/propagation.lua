@@ -1,0 +1,104 @@
+-- The worker's side of propagation.sh.
+
+local ffi = require "ffi"
+local http = require "zedcup.http"
+local instances = require "zedcup.instances"
+local zedcup = require "zedcup"
+
+ffi.cdef[[
+struct zedcup_bench_time { long sec; long nsec; };
+int clock_gettime(int clock, struct zedcup_bench_time *out);
+]]
+
+local _M = { consul = "" }
+
+local CLOCK_MONOTONIC = 1
+local PORT = 10000
+local time = ffi.new("struct zedcup_bench_time")
+
+
+local function now_ms()
+    ffi.C.clock_gettime(CLOCK_MONOTONIC, time)
+    return tonumber(time.sec) * 1000 + tonumber(time.nsec) / 1e6
+end
+
+
+local function current_port()
+    local view = instances.get("bench")
+    return view and view.pools[1] and view.pools[1].hosts[0].port
+end
+
+
+local function look(premature)
+    local last
+    while not premature and not ngx.worker.exiting() do
+        local port = current_port()
+        if port ~= last then
+            last = port
+            ngx.shared.seen:set(tostring(port) .. "/" .. ngx.worker.id(), now_ms())
+        end
+        ngx.sleep(0.001)
+    end
+end
+
+
+function _M.watch()
+    assert(ngx.timer.at(0, look))
+end
+
+
+local function put_consul(port)
+    local res = assert(http.new():request_uri(
+        _M.consul .. "/v1/kv/zedcup/instances/bench/pools/1/hosts/1/port",
+        { method = "PUT", body = tostring(port), keepalive = false }))
+    assert(res.status == 200, res.body)
+end
+
+
+local function configure(port)
+    return assert(zedcup.configure_instance("bench", {
+        pools = { { hosts = { { host = "127.0.0.1", port = port } } } },
+    }))
+end
+
+
+function _M.ready()
+    configure(PORT)
+    ngx.say("ok")
+end
+
+
+-- Waits until all have seen it, in real time: bounded.
+local function arrivals(port)
+    local started = now_ms()
+    local found = {}
+    for worker = 0, ngx.worker.count() - 1 do
+        local key = port .. "/" .. worker
+        repeat
+            found[worker] = ngx.shared.seen:get(key)
+            if not found[worker] then
+                ngx.sleep(0.002)
+            end
+        until found[worker] or now_ms() - started > 5000
+        assert(found[worker], "worker " .. worker .. " did not follow within 5 s")
+    end
+    return found
+end
+
+
+function _M.run()
+    local put = _M.consul ~= "" and put_consul or configure
+    for round = 1, tonumber(ngx.var.arg_rounds) do
+        local port = PORT + round
+        local before = now_ms()
+        put(port)
+        for _, at in pairs(arrivals(port)) do
+            ngx.say(string.format("%.3f", at - before))
+        end
+        -- not in step with anybody's timer
+        ngx.sleep(0.003 + math.random() * 0.02)
+    end
+end
+
+
+return _M
