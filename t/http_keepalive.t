@@ -91,6 +91,7 @@ location = /t {
             ngx.say((c:request({}):read_body():gsub(port, "PORT")), " ", c:set_keepalive())
         end
         try("unix:$TEST_NGINX_SOCKET_DIR/s.sock")
+        try("unix:$TEST_NGINX_SOCKET_DIR/s.sock", 0/0)
         try("unix:$TEST_NGINX_SOCKET_DIR/s.sock", { pool_size = 2 })
         try({ host = "unix:$TEST_NGINX_SOCKET_DIR/s.sock" })
         try("[::1]", port)
@@ -98,6 +99,7 @@ location = /t {
     }
 }
 --- response_body
+localhost 1
 localhost 1
 localhost 1
 localhost 1

@@ -349,3 +349,35 @@ location = /t {
 200 abc
 --- no_error_log
 [error]
+
+
+
+=== TEST 11: a failure to send says whether the connection was a reused one
+--- config
+location = /t {
+    content_by_lua_block {
+        local fixture = require("http_fixture")
+        local function try(send_err, reused, ...)
+            local c, sock = fixture.client(...)
+            sock.send_err, sock.reused = send_err, reused
+            local res, err, stage = c:request({ method = "POST", body = "x" })
+            ngx.say(res and res.status or stage .. ": " .. err, " ",
+                    c:request_sent(), " ", c:response_started(), " ", (c:set_keepalive()))
+        end
+        try("broken pipe", 0)
+        try("broken pipe", 1)
+        try("connection reset by peer", 3)
+        try("timeout", 1)
+        try("broken pipe", 1, "HTTP/1.1 4")
+        try("broken pipe", 1, "HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
+    }
+}
+--- response_body
+send: broken pipe true false 2
+stale: broken pipe true false 2
+stale: connection reset by peer true false 2
+send: timeout true false 2
+answer: broken pipe true true 2
+413 true true 2
+--- no_error_log
+[error]

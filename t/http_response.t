@@ -158,6 +158,9 @@ location = /t {
         try("2", "3")
         try("2, 3")
         try("-2")
+        try("-0")
+        try("1e+14")
+        try("0.5")
         try("+2")
         try("0x2")
         try("2e0")
@@ -173,6 +176,9 @@ location = /t {
 200 OK {Content-Length=2, 2;} 'hi' pooled
 200 OK {Content-Length=002;} 'hi' pooled
 error: conflicting content-length
+error: bad content-length
+error: bad content-length
+error: bad content-length
 error: bad content-length
 error: bad content-length
 error: bad content-length

@@ -43,8 +43,10 @@ function _M.record(instance, host)
 end
 
 
+--- The hosts of an instance that failed during this request.
+---@param instance string
 ---@return table|nil failed host key -> true
-local function recorded(instance)
+function _M.recorded(instance)
     if not any_recorded then
         return nil
     end
@@ -60,7 +62,7 @@ end
 ---@return cdata|nil places
 ---@return number count
 function _M.tried(instance, pool)
-    local failed = recorded(instance)
+    local failed = _M.recorded(instance)
     if not failed then
         return nil, 0
     end

@@ -15,6 +15,7 @@ local setmetatable = setmetatable
 local sub = string.sub
 local tostring = tostring
 local pick = zffi.pick
+local wrap = http.wrap
 
 local NO_HOSTS = "No available upstream hosts"
 -- A pooled connection that its host has closed meanwhile says nothing about
@@ -72,14 +73,18 @@ end
 
 
 -- Walks the pools in order and their hosts as they are drawn, until
--- try(self, pool, host, arg) answers something.
-local function each_host(self, try, arg)
+-- try(self, pool, host, arg) answers something. `seen_pool` and `seen_place`
+-- name a host that was tried already.
+local function each_host(self, try, arg, seen_pool, seen_place)
     local view = self.view
     local pools = view.pools
     for i = 1, #pools do
         local pool = pools[i]
         if pool.up then
             local tried, count = failures.tried(view.name, pool)
+            if pool == seen_pool then
+                tried, count = failures.add(pool, tried, count, seen_place)
+            end
             while true do
                 local place = pick(view.instance, pool.place, tried, count)
                 if place < 0 then
@@ -170,6 +175,19 @@ local function may_repeat(pool, client, params)
 end
 
 
+-- One exchange with one host, on a pooled connection or a fresh one. Without a
+-- client the connect failed, which has been dealt with.
+local function exchange(self, pool, host, params)
+    local sock = open(self, pool, host)
+    if not sock then
+        return nil
+    end
+    emit(self, "host_connect", pool, host)
+    local client = wrap(sock, host.authority)
+    return client, client:request(params)
+end
+
+
 -- An answer that counts as a failure is kept until a better one comes: the
 -- caller gets the last of them when there is none.
 local function hold(self, run, pool, client, res, err)
@@ -185,7 +203,6 @@ local function answered(self, run, pool, host, client, res)
     if not is_failure(pool, res.status) then
         if run.client then
             run.client:close()
-            run.client = nil
         end
         self.client, self.pool = client, pool
         return true, res
@@ -201,12 +218,12 @@ end
 
 
 local function request_failed(self, run, pool, host, client, err, stage)
-    local repeatable = may_repeat(pool, client, run.params)
     if stage == "request" then
         -- The arguments are at fault, and the connection was not touched.
         client:set_keepalive(pool.keepalive_timeout, pool.keepalive_pool)
         return true, nil, err
     end
+    local repeatable = may_repeat(pool, client, run.params)
     client:close()
     if stage == "body" then
         return true, nil, err
@@ -220,29 +237,56 @@ local function request_failed(self, run, pool, host, client, err, stage)
 end
 
 
-local function try_request(self, pool, host, run)
-    local client, res, err, stage
-    for _ = 1, STALE_LIMIT do
-        local sock = open(self, pool, host)
-        if not sock then
-            return false
-        end
-        emit(self, "host_connect", pool, host)
-        client, err = http.wrap(sock, host.authority)
-        if not client then
-            sock:close()
-            return true, nil, err
-        end
-        res, err, stage = client:request(run.params)
-        if res then
-            return answered(self, run, pool, host, client, res)
-        end
-        if stage ~= "stale" or not may_repeat(pool, client, run.params) then
-            break
-        end
+-- What an exchange came to: done, res, err as each_host() wants it. A stale
+-- connection is replaced first.
+local function settle(self, run, pool, host, client, res, err, stage)
+    local params = run.params
+    local replaced = 0
+    while client and stage == "stale" and replaced < STALE_LIMIT
+          and may_repeat(pool, client, params)
+    do
         client:close()
+        replaced = replaced + 1
+        client, res, err, stage = exchange(self, pool, host, params)
+    end
+    if not client then
+        return false
+    end
+    if res then
+        return answered(self, run, pool, host, client, res)
     end
     return request_failed(self, run, pool, host, client, err, stage)
+end
+
+
+local function try_request(self, pool, host, run)
+    return settle(self, run, pool, host, exchange(self, pool, host, run.params))
+end
+
+
+local function new_run(params)
+    return { params = params, client = nil, res = nil, err = nil }
+end
+
+
+local function request_all(self, run, seen_pool, seen_place)
+    local res, err = each_host(self, try_request, run, seen_pool, seen_place)
+    if not res and run.res then
+        return run.res, run.err
+    end
+    return res, err
+end
+
+
+-- The first exchange did not simply succeed: look closer, go on.
+local function go_on(self, params, pool, place, client, res, err, stage)
+    local run = new_run(params)
+    local done
+    done, res, err = settle(self, run, pool, pool.hosts[place], client, res, err, stage)
+    if done then
+        return res, err
+    end
+    return request_all(self, run, pool, place)
 end
 
 
@@ -258,12 +302,24 @@ function _M:request(params)
     if type(params) ~= "table" then
         return nil, "params: expected a table, got " .. type(params)
     end
-    local run = { params = params, client = nil, res = nil, err = nil }
-    local res, err = each_host(self, try_request, run)
-    if not res and run.res then
-        return run.res, run.err
+    local view = self.view
+    local pool = view.first_pool
+    if not pool or failures.recorded(view.name) then
+        return request_all(self, new_run(params))
     end
-    return res, err
+
+    -- The way that nearly every request goes: no loop and no table, so that
+    -- LuaJIT compiles it in one piece.
+    local place = pick(view.instance, pool.place, nil, 0)
+    if place < 0 then
+        return request_all(self, new_run(params))
+    end
+    local client, res, err, stage = exchange(self, pool, pool.hosts[place], params)
+    if res and pool.failing[res.status] == false then
+        self.client, self.pool = client, pool
+        return res
+    end
+    return go_on(self, params, pool, place, client, res, err, stage)
 end
 
 

@@ -32,6 +32,7 @@
 
 local connection = require("zedcup.http.connection")
 local exchange = require("zedcup.http.exchange")
+local peers = require("zedcup.http.peers")
 local proxy = require("zedcup.http.proxy")
 local uri = require("zedcup.http.uri")
 
@@ -48,6 +49,7 @@ local mt = { __index = _M }
 
 _M.user_agent = "zedcup/" .. VERSION .. " (Lua)"
 _M.limits = LIMITS
+_M.consumed = false
 
 
 -- All fields at once and none of them nil, so that the table never grows; see
@@ -55,8 +57,7 @@ _M.limits = LIMITS
 local function new_client(sock, authority)
     local c = {
         sock = sock, buf = "", pos = 1, answer = false,
-        ending = false, progress = 0, consumed = false,
-        host = false, port = 0, authority = authority,
+        ending = false, progress = 0, peer = false, authority = authority,
     }
     setmetatable(c, mt)
     return c
@@ -90,7 +91,7 @@ function _M.wrap(sock, authority)
     if type(sock) ~= "table" or type(sock.receiveany) ~= "function" then
         return nil, "bad socket: a cosocket expected"
     end
-    if authority ~= nil and not connection.is_host(authority) then
+    if authority ~= nil and not peers.is_name(authority) then
         return nil, "bad authority"
     end
     return new_client(sock, authority or "localhost")

@@ -104,6 +104,9 @@ local function make_view(name, instance)
     view.pools = {}
     for i, pool in ipairs(config.pools) do
         view.pools[i] = make_pool(pool, i - 1, view.ssl)
+        if pool.up and not view.first_pool then
+            view.first_pool = view.pools[i]
+        end
     end
     return view
 end

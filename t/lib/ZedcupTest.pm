@@ -26,6 +26,8 @@ use warnings;
 BEGIN {
     use Cwd ();
     use Fcntl qw(:flock);
+    use File::Path ();
+    use File::Spec ();
     use File::Temp ();
     use IO::Socket::INET;
 
@@ -76,6 +78,15 @@ BEGIN {
     $ENV{TEST_NGINX_LOAD_MODULES} ||=
         "$modules/ndk_http_module.so $modules/ngx_http_lua_module.so";
     $ENV{TEST_NGINX_LOG_LEVEL} ||= 'info';
+}
+
+# END blocks run in reverse order: this one, after Test::Nginx's own has stopped
+# nginx. The folder stays for a look when something failed.
+my $test_process = $$;
+END {
+    File::Path::remove_tree($ENV{TEST_NGINX_SERVROOT})
+        if $$ == $test_process && Test::More->builder->is_passing
+            && !$ENV{TEST_NGINX_NO_CLEAN};
 }
 
 use Test::Nginx::Socket -Base;

@@ -99,18 +99,24 @@ function _M.zedcup_all()
 end
 
 
--- One instance with 3 and one with 500 hosts, all of them the same backend
--- under different addresses.
+-- All hosts are the same backend, at `addresses` different addresses.
+local function write(name, count, addresses)
+    local hosts = {}
+    for i = 0, count - 1 do
+        local at = i % addresses
+        hosts[i + 1] = { host = "127.0." .. math.floor(at / 200) .. "." .. at % 200 + 1,
+                         port = _M.port }
+    end
+    return require("zedcup").configure_instance(name, {
+        pools = { { keepalive_pool = 64, hosts = hosts } },
+    })
+end
+
+
 function _M.configure()
-    for name, count in pairs({ handler_3 = 3, handler_500 = 500 }) do
-        local hosts = {}
-        for i = 0, count - 1 do
-            hosts[i + 1] = { host = "127.0." .. math.floor(i / 200) .. "." .. i % 200 + 1,
-                             port = _M.port }
-        end
-        local ok, err = require("zedcup").configure_instance(name, {
-            pools = { { keepalive_pool = 64, hosts = hosts } },
-        })
+    for _, case in ipairs({ { "handler_3", 3, 3 }, { "handler_500", 500, 500 },
+                            { "handler_500_on_3", 500, 3 } }) do
+        local ok, err = write(case[1], case[2], case[3])
         if not ok then
             return ngx.say(err)
         end
@@ -141,6 +147,11 @@ end
 
 function _M.handler_500()
     return use_handler("handler_500")
+end
+
+
+function _M.handler_500_on_3()
+    return use_handler("handler_500_on_3")
 end
 
 

@@ -1,17 +1,15 @@
 --- Connects, secures, pools and closes the cosocket of a client. Methods of
 --- zedcup.http; the checks of arguments are here because cosockets raise.
 
+local peers = require("zedcup.http.peers")
 local uri = require("zedcup.http.uri")
 
 local DEFAULT_PORTS = uri.DEFAULT_PORTS
-local authority_of = uri.authority
-local bracket = uri.bracket
 local concat = table.concat
-local find = string.find
+local find_peer = peers.find
+local is_name = peers.is_name
 local pcall = pcall
-local sub = string.sub
 local tcp = ngx.socket.tcp
-local to_port = uri.to_port
 local tostring = tostring
 local type = type
 
@@ -29,15 +27,6 @@ function _M.new_socket()
     end
     return sock, err
 end
-
-
----Whether a text can name a host or stand in a Host header.
----@param text any
----@return boolean
-local function is_host(text)
-    return type(text) == "string" and text ~= "" and not find(text, "[%c ]")
-end
-_M.is_host = is_host
 
 
 local function is_count(value, least, most)
@@ -71,67 +60,33 @@ local function pool_options(opts)
 end
 
 
--- What is known of a host: how connect() takes it, whether it is a unix socket,
--- and by port number the authority of its http requests. Bounded: hosts may
--- come from a caller's untrusted URIs.
-local MAX_HOSTS = 1024
-local hosts, known_hosts = {}, 0
-
-
-local function learn_host(host)
-    if not is_host(host) then
-        return nil
-    end
-    if known_hosts >= MAX_HOSTS then
-        hosts, known_hosts = {}, 0
-    end
-    local info = { name = bracket(host), is_unix = sub(host, 1, 5) == "unix:" }
-    hosts[host] = info
-    known_hosts = known_hosts + 1
-    return info
-end
-
-
-local function http_authority(info, host, port)
-    local authority = info[port]
-    if not authority then
-        authority = authority_of("http", host, port)
-        info[port] = authority
-    end
-    return authority
-end
-
-
 -- Forgets the connection before.
-local function reset(c, host, port, authority)
+local function reset(c, peer)
     c.buf, c.pos, c.answer = "", 1, false
-    c.ending, c.progress, c.consumed = false, 0, false
-    c.host, c.port, c.authority = host, port, authority
+    c.ending, c.progress = false, 0
+    c.peer, c.authority = peer, peer.http
 end
 
 
 local function open(c, host, port, opts)
-    local info = hosts[host] or learn_host(host)
-    if not info then
-        return nil, "bad host"
+    local peer, err = find_peer(host, port)
+    if not peer then
+        return nil, err
     end
-    port = info.is_unix and 0 or to_port(port)
-    if not port then
-        return nil, "bad port"
-    end
-    local options, err = pool_options(opts)
+    local options
+    options, err = pool_options(opts)
     if err then
         return nil, err
     end
 
-    reset(c, host, port, http_authority(info, host, port))
+    reset(c, peer)
     local ok
-    if info.is_unix then
-        ok, err = c.sock:connect(host, options)
+    if peer.is_unix then
+        ok, err = c.sock:connect(peer.name, options)
     elseif options then
-        ok, err = c.sock:connect(info.name, port, options)
+        ok, err = c.sock:connect(peer.name, peer.port, options)
     else
-        ok, err = c.sock:connect(info.name, port)
+        ok, err = c.sock:connect(peer.name, peer.port)
     end
     if not ok then
         c.ending = true
@@ -159,7 +114,7 @@ end
 ---@return userdata|boolean|nil session
 ---@return string|nil err
 function _M:ssl_handshake(session, server_name, verify, send_status_req)
-    if server_name ~= nil and not is_host(server_name) then
+    if server_name ~= nil and not is_name(server_name) then
         return nil, "bad server name"
     end
     local ok, result, err = pcall(self.sock.sslhandshake, self.sock, session,
@@ -168,8 +123,8 @@ function _M:ssl_handshake(session, server_name, verify, send_status_req)
         self.ending = true
         return nil, ok and err or tostring(result)
     end
-    if self.host then
-        self.authority = authority_of("https", self.host, self.port)
+    if self.peer then
+        self.authority = self.peer.https
     end
     return result
 end
@@ -201,7 +156,7 @@ local function connect_tls(c, o, host, port)
         return nil, err
     end
     if c.sock:getreusedtimes() ~= 0 then
-        c.authority = authority_of("https", host, port)
+        c.authority = c.peer.https
         return true
     end
     local session

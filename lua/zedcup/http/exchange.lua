@@ -77,8 +77,14 @@ local function read_head(c, plan, waits)
 end
 
 
+local function is_reused(c)
+    return (c.sock:getreusedtimes() or 0) > 0
+end
+
+
+-- At which stage reading the head failed.
 local function stage_of(c, err)
-    if c.progress < 2 and LOST[err] and c.sock:getreusedtimes() ~= 0 then
+    if c.progress < 2 and LOST[err] and is_reused(c) then
         return "stale"
     end
     return "answer"
@@ -99,23 +105,29 @@ local function finish(c, head)
 end
 
 
--- A server that has seen enough answers and closes while the body is still
--- being sent: its answer says more than our broken pipe.
+-- Sending failed. A server that has seen enough answers and closes while the
+-- body is still on its way: its answer says more than our broken pipe.
 local function early_answer(c, plan, err)
     c.ending = true
-    if LOST[err] then
-        local head = read_head(c, plan)
-        if head then
-            return finish(c, head)
-        end
+    if not LOST[err] then
+        return nil, err, "send"
     end
-    return nil, err, c.progress == 2 and "answer" or stage_of(c, err) == "stale"
-        and "stale" or "send"
+    local reused = is_reused(c) -- unknown once reading has failed too
+    local head = read_head(c, plan)
+    if head then
+        return finish(c, head)
+    end
+    if c.progress == 2 then
+        return nil, err, "answer"
+    end
+    return nil, err, reused and "stale" or "send"
 end
 
 
 local function send_body(c, plan, head)
-    c.consumed = type(plan.body) == "function"
+    if type(plan.body) == "function" then
+        c.consumed = true
+    end
     local ok, who, err = send.body(c.sock, plan, head)
     if ok then
         return true
@@ -191,7 +203,10 @@ end
 ---@return string|nil err
 ---@return "request"|"body"|"stale"|"send"|"answer"|nil stage see zedcup.http
 function _M.run(c, params)
-    c.progress, c.consumed = 0, false
+    c.progress = 0
+    if c.consumed then
+        c.consumed = false
+    end
     if type(params) ~= "table" then
         return nil, "bad params: a table expected", "request"
     end

@@ -5,7 +5,9 @@
 -- and an exact look-up is a plain index. Only a look-up that misses compares
 -- names without case, and takes `_` for `-`.
 
+local clear = require("table.clear")
 local names = require("zedcup.http.names")
+local new_table = require("table.new")
 
 local folded = names.folded
 local byte = string.byte
@@ -42,7 +44,7 @@ local NOT_IN_TRAILERS = {
 -- The key that equals `wanted`, a lower-case name, without regard to case.
 local function key_of(headers, wanted)
     for key in next, headers do
-        if type(key) == "string" and lower(key) == wanted then
+        if folded[key] == wanted then
             return key
         end
     end
@@ -53,10 +55,10 @@ local mt = {}
 
 
 function mt.__index(headers, name)
-    if type(name) ~= "string" then
+    local wanted = folded[name]
+    if not wanted then
         return nil
     end
-    local wanted = lower(name)
     local key = key_of(headers, wanted)
     if not key and find(wanted, "_", 1, true) then
         key = key_of(headers, (gsub(wanted, "_", "-")))
@@ -68,8 +70,8 @@ end
 
 
 function mt.__newindex(headers, name, value)
-    local key = type(name) == "string" and key_of(headers, lower(name)) or name
-    rawset(headers, key, value)
+    local wanted = folded[name]
+    rawset(headers, wanted and key_of(headers, wanted) or name, value)
 end
 
 
@@ -80,12 +82,20 @@ function _M.new()
 end
 
 
+-- Under which spelling a name has come first; reused, since parse() never
+-- yields.
+local first_spelling = {}
+
+-- How many headers a table has room for before it grows.
+local USUAL_COUNT = 8
+
+
 -- Adds one header line; a name seen before, in any case, becomes an array.
-local function add(raw, spelling, name, value)
+local function add(raw, name, value)
     local wanted = folded[name]
-    local key = spelling[wanted]
+    local key = first_spelling[wanted]
     if not key then
-        spelling[wanted] = name
+        first_spelling[wanted] = name
         raw[name] = value
         return
     end
@@ -99,17 +109,36 @@ local function add(raw, spelling, name, value)
 end
 
 
--- The bounds of buf[from..to] without spaces and tabs at its ends.
-local function trim(buf, from, to)
-    local c = byte(buf, from)
-    while from <= to and (c == SPACE or c == TAB) do
+local function is_blank(c)
+    return c == SPACE or c == TAB
+end
+
+
+local function trim_all(buf, from, to)
+    while from <= to and is_blank(byte(buf, from)) do
         from = from + 1
-        c = byte(buf, from)
     end
-    c = byte(buf, to)
-    while to >= from and (c == SPACE or c == TAB) do
+    while to >= from and is_blank(byte(buf, to)) do
         to = to - 1
-        c = byte(buf, to)
+    end
+    return from, to
+end
+
+
+---The bounds of buf[from..to] without spaces and tabs at its ends. A value with
+---one space before it takes no loop, which would break up the traces of those
+---that its callers run in.
+---@param buf string
+---@param from integer
+---@param to integer
+---@return integer from
+---@return integer to less than `from` where nothing is left
+local function trim(buf, from, to)
+    if from <= to and byte(buf, from) == SPACE then
+        from = from + 1
+    end
+    if from <= to and (is_blank(byte(buf, from)) or is_blank(byte(buf, to))) then
+        return trim_all(buf, from, to)
     end
     return from, to
 end
@@ -122,7 +151,8 @@ _M.trim = trim
 ---@param stop integer where the blank line starts
 ---@return table
 function _M.parse(buf, pos, stop)
-    local raw, spelling = {}, {}
+    local raw = new_table(0, USUAL_COUNT)
+    clear(first_spelling)
     while pos < stop do
         local eol = find(buf, "\n", pos, true)
         local colon = find(buf, ":", pos, true)
@@ -131,10 +161,11 @@ function _M.parse(buf, pos, stop)
             last = last - 1
         end
         local from, to = trim(buf, colon + 1, last)
-        add(raw, spelling, sub(buf, pos, colon - 1), sub(buf, from, to))
+        add(raw, sub(buf, pos, colon - 1), sub(buf, from, to))
         pos = eol + 1
     end
-    return setmetatable(raw, mt)
+    setmetatable(raw, mt) -- a tail call would end the trace here
+    return raw
 end
 
 
