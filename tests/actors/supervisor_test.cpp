@@ -222,3 +222,23 @@ TEST_CASE_METHOD(supervised, "supervisor: starts nobody again after its end",
   CHECK(book.starts[place::store] == 1);
   CHECK_FALSE(lookup(actors, place::store));
 }
+
+TEST_CASE_METHOD(supervised,
+                 "supervisor: survives a child that cannot even be spawned",
+                 "[supervisor]") {
+  book.bad_spawns = 2;
+  start({spec(place::store), spec(place::syncer)});
+  CHECK_FALSE(lookup(actors, place::store));
+  CHECK_FALSE(lookup(actors, place::syncer));
+  CHECK(take_log().size() == 2);
+  pass(125ms);
+  CHECK(lookup(actors, place::store));
+  CHECK(lookup(actors, place::syncer));
+  fail(place::store);
+  book.bad_spawns = 1;
+  pass(announced());
+  const auto delay = announced();
+  CHECK(delay >= 400ms);
+  pass(delay);
+  CHECK(lookup(actors, place::store));
+}
