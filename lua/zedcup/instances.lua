@@ -57,17 +57,19 @@ end
 
 local function make_host(host, ssl, pool_index)
     local address, port = host.host, host.port
-    local name
+    local name, authority
     if find(address, "unix:", 1, true) == 1 then
         port = nil
         name = address
+        authority = "localhost"     -- a path is no Host header
     else
         name = address .. ":" .. port
+        authority = name
     end
     return {
         address = address,
         port = port,
-        authority = name,
+        authority = authority,
         key = pool_index .. "/" .. host._idx .. "/" .. name,
         options = socket_pool(name, ssl),
         config = host,
