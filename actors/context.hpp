@@ -7,7 +7,7 @@
 #include <spdlog/spdlog.h>
 
 #include "actors/system.hpp"
-#include "net/http_driver.hpp"
+#include "net/http_client.hpp"
 
 namespace zedcup {
 
@@ -17,7 +17,7 @@ struct context {
   system_options options;
   outbox<loop_message>* out = nullptr;
   std::shared_ptr<spdlog::logger> log;
-  std::shared_ptr<http_driver> http; ///< null with the embedded store
+  std::shared_ptr<http_client> http; ///< null with the embedded store
 };
 
 using context_ptr = std::shared_ptr<const context>;

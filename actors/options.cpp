@@ -2,6 +2,7 @@
 
 #include "actors/system.hpp"
 #include "config/tree.hpp"
+#include "store/json.hpp"
 
 namespace zedcup {
 
@@ -38,6 +39,21 @@ result<embedded_target> parse_embedded(const tree& node,
   return embedded_target{*path->text};
 }
 
+/// As it was written, and not by way of a tree: in one, the texts "1" and
+/// "true" are no longer told from a number and a boolean.
+std::string consul_member(std::string_view text) {
+  rapidjson::Document document;
+  if (!json::parse(document, text))
+    return {};
+  auto* consul = json::find(document, "consul");
+  if (consul == nullptr || consul->IsNull())
+    return {};
+  rapidjson::StringBuffer buffer;
+  json::writer out(buffer);
+  consul->Accept(out);
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
 } // namespace
 
 std::string system_options::store_name() const {
@@ -54,6 +70,11 @@ result<system_options> parse_system_options(std::string_view json,
   auto root = tree_from_json(json);
   if (!root)
     return root.error();
+  if (root->text)
+    return error{errc::invalid_argument, "options: expected a table"};
+  for (auto& [key, value] : root->children)
+    if (key != "prefix" && key != "consul" && key != "embedded")
+      notices.push_back(key + ": unknown option");
   system_options options;
   if (auto* prefix = root->find("prefix")) {
     auto parsed = parse_prefix(*prefix);
@@ -62,14 +83,16 @@ result<system_options> parse_system_options(std::string_view json,
     options.prefix = std::move(*parsed);
   }
   if (auto* embedded = root->find("embedded")) {
+    if (root->find("consul") != nullptr)
+      return error{errc::invalid_argument,
+                   "consul, embedded: only one store at a time"};
     auto parsed = parse_embedded(*embedded, notices);
     if (!parsed)
       return parsed.error();
     options.store = std::move(*parsed);
     return options;
   }
-  auto* consul = root->find("consul");
-  auto parsed = parse_consul_options(consul ? tree_to_json(*consul) : "");
+  auto parsed = parse_consul_options(consul_member(json));
   if (!parsed)
     return parsed.error();
   for (auto& notice : parsed->notices)

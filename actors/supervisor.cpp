@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <random>
+#include <string>
 
 namespace zedcup {
 
@@ -31,13 +33,29 @@ struct supervisor_state {
   bool ending = false;
   std::minstd_rand random{std::random_device{}()};
 
-  void start(child& which) {
-    which.started = self->clock().now();
-    which.running = which.spec.spawn(self->system());
-    self->monitor(which.running);
+  /// A spawn may throw, when there is no thread for a detached actor: that
+  /// must not take the supervisor along, who alone can end the others.
+  void start(size_t index) {
+    auto& c = children.at(index);
+    c.started = self->clock().now();
+    try {
+      c.running = c.spec.spawn(self->system());
+    } catch (const std::exception& problem) {
+      return start_later(index, problem.what());
+    }
+    self->monitor(c.running);
     self->system().registry().put(
-        place_atom(which.spec.where),
-        caf::actor_cast<caf::strong_actor_ptr>(which.running));
+        place_atom(c.spec.where),
+        caf::actor_cast<caf::strong_actor_ptr>(c.running));
+  }
+
+  void start_later(size_t index, const std::string& reason) {
+    auto& c = children.at(index);
+    auto delay = next_delay(c);
+    ctx->log->error("actor {} failed ({}), starting it again in {} ms",
+                    caf::to_string(place_atom(c.spec.where)), reason,
+                    delay.count());
+    self->delayed_send(self, delay, msg::wake{index});
   }
 
   void tell_role() {
@@ -66,12 +84,7 @@ struct supervisor_state {
       if (ending)
         return quit_if_alone();
       self->system().registry().erase(place_atom(c.spec.where));
-      auto delay = next_delay(c);
-      ctx->log->error("actor {} failed ({}), starting it again in {} ms",
-                      caf::to_string(place_atom(c.spec.where)),
-                      self->system().render(down.reason), delay.count());
-      self->delayed_send(self, delay, msg::wake{i});
-      return;
+      return start_later(i, self->system().render(down.reason));
     }
   }
 
@@ -79,7 +92,9 @@ struct supervisor_state {
     auto& c = children.at(index);
     if (c.running || ending)
       return;
-    start(c);
+    start(index);
+    if (!c.running)
+      return;
     // Everyone begins again from a known point: the watcher reads anew, the
     // syncer hands out what differs.
     auto wanted = current;
@@ -118,8 +133,8 @@ caf::behavior supervisor(caf::stateful_actor<supervisor_state>* self,
   self->set_exit_handler([=](caf::exit_msg&) { self->state.end(); });
   for (auto& spec : specs)
     state.children.push_back(child{std::move(spec), nullptr, 0, {}});
-  for (auto& c : state.children)
-    state.start(c);
+  for (size_t i = 0; i < state.children.size(); ++i)
+    state.start(i);
   return {
       [=](const msg::role_is& changed) {
         self->state.current = changed.now;

@@ -16,6 +16,7 @@
 #include "actors/supervisor.hpp"
 #include "actors/syncer.hpp"
 #include "actors/writer.hpp"
+#include "net/http_driver.hpp"
 
 namespace zedcup {
 
@@ -77,8 +78,9 @@ std::vector<child_spec> children_for(const context_ptr& ctx) {
 
 class running_system : public system {
 public:
-  running_system(context ctx)
-      : ctx_(std::make_shared<const context>(std::move(ctx))),
+  running_system(context ctx, std::shared_ptr<http_driver> http)
+      : http_(std::move(http)),
+        ctx_(std::make_shared<const context>(std::move(ctx))),
         actors_(std::make_unique<caf::actor_system>(prepare(config_))) {
     spawn_supervisor(*actors_, ctx_, children_for(ctx_));
   }
@@ -113,8 +115,8 @@ public:
   bool stop(std::chrono::milliseconds deadline) override {
     if (!actors_)
       return true;
-    if (ctx_->http)
-      ctx_->http->stop();
+    if (http_)
+      http_->stop();
     auto ended = std::make_shared<std::promise<void>>();
     auto all_down = ended->get_future();
     if (auto top = lookup(*actors_, place::supervisor)) {
@@ -140,6 +142,7 @@ private:
   }
 
   caf::actor_system_config config_;
+  std::shared_ptr<http_driver> http_;
   context_ptr ctx_;
   std::unique_ptr<caf::actor_system> actors_;
 };
@@ -153,14 +156,17 @@ result<std::unique_ptr<system>> system::start(system_options options,
     context ctx;
     ctx.log = make_logger(out, options.log_level);
     ctx.out = &out;
+    std::shared_ptr<http_driver> http;
     if (std::holds_alternative<consul_options>(options.store)) {
-      auto http = http_driver::start();
-      if (!http)
-        return http.error();
-      ctx.http = std::move(*http);
+      auto started = http_driver::start();
+      if (!started)
+        return started.error();
+      http = std::move(*started);
     }
+    ctx.http = http;
     ctx.options = std::move(options);
-    return std::unique_ptr<system>(new running_system(std::move(ctx)));
+    return std::unique_ptr<system>(
+        new running_system(std::move(ctx), std::move(http)));
   } catch (const std::exception& problem) {
     return error{errc::unavailable,
                  std::string("the actors cannot start: ") + problem.what()};

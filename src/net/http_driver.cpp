@@ -46,6 +46,8 @@ error cancelled() {
 /// the life of `multi_`; everything else belongs to the thread.
 class http_driver::loop {
 public:
+  using callback = http_client::callback;
+
   explicit loop(const http_driver_options& options) : options_(options) {}
 
   status start();

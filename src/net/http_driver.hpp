@@ -3,11 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 
-#include "net/http_message.hpp"
-#include "util/result.hpp"
+#include "net/http_client.hpp"
 
 namespace zedcup {
 
@@ -19,31 +17,28 @@ struct http_driver_options {
 /// Speaks HTTP/1.1 only, so that a long poll has a connection to itself;
 /// connections are reused. Redirects are not followed, proxies in the
 /// environment are ignored, and no signal is raised or received.
-class http_driver {
+///
+/// Callbacks run on the driver's thread. They may submit and cancel, but not
+/// stop or destroy the driver.
+class http_driver final : public http_client {
 public:
-  /// Called exactly once per submit, on the driver's thread; must not block.
-  /// It may submit and cancel, but not stop or destroy the driver.
-  using callback = std::function<void(result<http_response>)>;
-
   /// Starts the thread. Errors: unavailable (no thread, no libcurl).
   static result<std::unique_ptr<http_driver>>
   start(const http_driver_options& options = {});
 
   /// As stop().
-  ~http_driver();
-  http_driver(const http_driver&) = delete;
-  http_driver& operator=(const http_driver&) = delete;
+  ~http_driver() override;
 
   /// Queues a request and returns its id, never 0; does not block.
   /// Every HTTP status is an answer. Errors: unavailable (resolve, refused,
   /// closed early, TLS), timed_out, bad_answer (not HTTP), too_large,
   /// invalid_argument (unusable request or certificate file), cancelled.
   /// After stop(): calls `on_done` at once with cancelled, returns 0.
-  uint64_t submit(http_request request, callback on_done);
+  uint64_t submit(http_request request, callback on_done) override;
 
   /// Ends a request: its callback gets errc::cancelled, soon, on the driver's
   /// thread. Without effect when the answer came first or the id is unknown.
-  void cancel(uint64_t id);
+  void cancel(uint64_t id) override;
 
   /// Ends every request with errc::cancelled and joins the thread, within
   /// milliseconds also with long polls in flight. Idempotent.
