@@ -31,6 +31,7 @@ struct consul_watcher_state {
   uint64_t polls = 0;                ///< its rounds: an older round is dropped
   uint64_t watch_request = 0;        ///< http_driver's id, to cancel
   uint64_t global_request = 0;
+  uint64_t probe_request = 0;
   bool troubled = false;
 
   const consul_options& options() const {
@@ -61,6 +62,7 @@ struct consul_watcher_state {
     ++polls;
     ctx->http->cancel(watch_request);
     ctx->http->cancel(global_request);
+    ctx->http->cancel(probe_request);
   }
 
   void drive() {
@@ -149,6 +151,35 @@ struct consul_watcher_state {
         });
   }
 
+  // ---- what the watch may sleep through (consul::probe_tree) ---------------
+
+  bool serves_something() const {
+    return watch && watch->published() && !watch->published()->entries.empty();
+  }
+
+  void probe() {
+    if (!serves_something() || watch->failures() != 0)
+      return;
+    auto request = consul::probe_tree(targets[watch->target_index()],
+                                      ctx->options.prefix + "/instances/");
+    request.close_after = true;
+    probe_request = ctx->http->submit(
+        std::move(request),
+        [me = caf::actor_cast<caf::actor>(self)](result<http_response> answer) {
+          if (!answer)
+            return;
+          auto none = consul::parse_probe(*answer);
+          if (none && *none)
+            caf::anon_send(me, msg::all_gone{});
+        });
+  }
+
+  void look_again() {
+    if (watch->kick())
+      ctx->http->cancel(watch_request);
+    drive();
+  }
+
   void poll_global() {
     self->delayed_send(self, global_interval, msg::global_poll{++polls});
   }
@@ -190,7 +221,12 @@ caf::behavior consul_watcher(caf::stateful_actor<consul_watcher_state>* self,
         if (!self->state.watch || due.round != self->state.polls)
           return;
         self->state.read_global();
+        self->state.probe();
         self->state.poll_global();
+      },
+      [=](const msg::all_gone&) {
+        if (self->state.serves_something())
+          self->state.look_again();
       },
       [=](const msg::global_read& read) {
         if (self->state.watch)
@@ -202,11 +238,8 @@ caf::behavior consul_watcher(caf::stateful_actor<consul_watcher_state>* self,
           return;
         st.read_global();
         // A blocking query in flight sees the news by itself.
-        if (st.watch->failures() == 0)
-          return;
-        if (st.watch->kick())
-          st.ctx->http->cancel(st.watch_request);
-        st.drive();
+        if (st.watch->failures() != 0)
+          st.look_again();
       },
       [=](const msg::pace_is& pace) { self->state.on_pace(pace); },
   };

@@ -52,6 +52,9 @@ struct global_poll {
   uint64_t round;
 };
 
+/// watcher -> itself: a probe found no instance at all.
+struct all_gone {};
+
 /// facade -> syncer: what the zone holds.
 struct zone_instance {
   std::string name;
@@ -126,6 +129,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_read)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::trouble)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::pace_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_poll)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::all_gone)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_instance)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_global)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_synced)

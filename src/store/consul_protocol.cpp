@@ -103,6 +103,20 @@ http_request blocking_read(const consul_target& to, std::string_view prefix,
   return request;
 }
 
+http_request probe_tree(const consul_target& to, std::string_view prefix) {
+  return kv_target(prefix)
+      .with("keys")
+      .with("separator", "/")
+      .request(to, http_method::get);
+}
+
+result<bool> parse_probe(const http_response& answer) {
+  const auto index = read_index(answer);
+  if (!index)
+    return index.error();
+  return answer.status == 404;
+}
+
 result<tree_answer> parse_tree(const http_response& answer,
                                std::string_view prefix) {
   const auto index = read_index(answer);
