@@ -66,7 +66,7 @@ true
 === TEST 4: the default dictionaries are missing
 --- store: none
 --- http_config
-# no zedcup_cache, zedcup_locks, zedcup_ipc
+# no zedcup_cache, no zedcup_locks, no zedcup_ipc
 init_by_lua_block { result = { require("zedcup").init({ embedded = { path = "/nowhere/x" } }) } }
 --- config
 location = /t {

@@ -423,9 +423,8 @@ like(body_of('/handler'), qr/^the store has not been read yet: consul 127\.0\.0\
 like(body_of('/write'), qr/refused|connect/i, 'a write says why');
 unlike(body_of('/write'), qr/slow/, 'and soon');
 consul_start();
-my $started = Time::HiRes::time();
-wait_for('it is followed', 10, sub { body_of('/handler') eq 'no such instance: web' });
-cmp_ok(Time::HiRes::time() - $started, '<', 5, 'soon');
+# the back-off is 10 s at most
+wait_for('it is followed', 12, sub { body_of('/handler') eq 'no such instance: web' });
 is(body_of('/write'), 'ok', 'and written to');
 is(body_of('/handler'), 'b1', 'and served');
 --- error_log

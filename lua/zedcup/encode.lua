@@ -111,6 +111,20 @@ local function arrange(value, path)
 end
 
 
+-- Whether the keys are 1 to n, and n.
+local function list_length(members)
+    local count, last = 0, 0
+    for key in pairs(members) do
+        if type(key) ~= "number" then
+            return false
+        end
+        count = count + 1
+        last = max(last, key)
+    end
+    return count > 0 and count == last, last
+end
+
+
 local function encode_table(value, path, depth)
     if depth > MAX_DEPTH then
         return complain(path, "nested too deeply")
@@ -120,6 +134,7 @@ local function encode_table(value, path, depth)
         return nil, err
     end
     local parts, n = {}, 0
+    local is_list, length = list_length(members)
     for key, member in pairs(members) do
         local text
         text, err = encode_value(member, join(path, key), depth + 1)
@@ -127,7 +142,14 @@ local function encode_table(value, path, depth)
             return nil, err
         end
         n = n + 1
-        parts[n] = cjson.encode(tostring(key)) .. ":" .. text
+        if is_list then
+            parts[key] = text
+        else
+            parts[n] = cjson.encode(tostring(key)) .. ":" .. text
+        end
+    end
+    if is_list then
+        return "[" .. concat(parts, ",", 1, length) .. "]"
     end
     return "{" .. concat(parts, ",") .. "}"
 end

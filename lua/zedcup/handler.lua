@@ -13,6 +13,7 @@ local zffi = require "zedcup.ffi"
 local type = type
 local setmetatable = setmetatable
 local sub = string.sub
+local upper = string.upper
 local tostring = tostring
 local pick = zffi.pick
 local wrap = http.wrap
@@ -171,7 +172,7 @@ end
 -- May the request be sent again, after bytes of it were sent?
 local function may_repeat(pool, client, params)
     return client:body_replayable()
-           and (IDEMPOTENT[params.method or "GET"] or pool.retry_non_idempotent)
+           and (IDEMPOTENT[upper(params.method or "GET")] or pool.retry_non_idempotent)
 end
 
 
@@ -432,6 +433,9 @@ function _M:close()
         return no_client()
     end
     self.client = nil
+    if not client.close then
+        return nil, "the client driver has no close"
+    end
     return client:close()
 end
 

@@ -5,6 +5,7 @@
 local cjson = require("cjson.safe").new()
 local zffi = require "zedcup.ffi"
 
+local authority_of = require("zedcup.http.uri").authority
 local find = string.find
 local ipairs = ipairs
 local pairs = pairs
@@ -57,19 +58,17 @@ end
 
 local function make_host(host, ssl, pool_index)
     local address, port = host.host, host.port
-    local name, authority
+    local name
     if find(address, "unix:", 1, true) == 1 then
         port = nil
         name = address
-        authority = "localhost"     -- a path is no Host header
     else
         name = address .. ":" .. port
-        authority = name
     end
     return {
         address = address,
         port = port,
-        authority = authority,
+        authority = authority_of(ssl and "https" or "http", address, port),
         key = pool_index .. "/" .. host._idx .. "/" .. name,
         options = socket_pool(name, ssl),
         config = host,

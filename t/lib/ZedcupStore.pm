@@ -87,7 +87,7 @@ add_block_preprocessor(sub {
     my $own = $block->http_config // '';
     my $head = '';
     $head .= "lua_shared_dict zedcup_$_ 1m;\n"
-        for grep { $own !~ /zedcup_$_\b/ } qw(cache locks ipc);
+        for grep { $own !~ /(?:no|lua_shared_dict) zedcup_$_\b/ } qw(cache locks ipc);
     my $setup = qq{require("zedcup_fixture").setup({
         store = "$kind", prefix = "$prefix", path = "$folder/t$number.db",
         consul_port = $ENV{TEST_NGINX_CONSUL_PORT},

@@ -194,6 +194,12 @@ end
 
 -- ---- requests ----------------------------------------------------------------
 
+--- Forgets which hosts failed, as the next request of nginx would.
+function _M.forget()
+    ngx.ctx.zedcup_failed = nil
+end
+
+
 --- Which backend answers: its body, or "ERROR: …".
 function _M.ask(handler, params)
     local res, err = handler:request(params or { path = "/" })
