@@ -6,9 +6,11 @@
 #include <unordered_set>
 #include <utility>
 
+#include "actors/guard.hpp"
 #include "config/decode.hpp"
 #include "snapshot.hpp"
 #include "store/write_plan.hpp"
+#include "util/text.hpp"
 
 namespace zedcup {
 
@@ -16,6 +18,8 @@ namespace {
 
 /// A redo record that is still there after this long has lost its writer.
 constexpr std::chrono::seconds pending_patience{30};
+
+constexpr size_t longest_shown_name = 128;
 
 /// One instance as the store last showed it.
 struct known_instance {
@@ -26,11 +30,19 @@ struct known_instance {
 /// The entries of one instance: a range of the (sorted) tree.
 struct instance_slice {
   std::string name;
-  std::vector<kv_entry>::const_iterator begin, end;
+  std::vector<kv_entry>::const_iterator first, last;
+
+  auto begin() const { return first; }
+  auto end() const { return last; }
 };
 
 bool same_content(const kv_entry& a, const kv_entry& b) {
   return a.key == b.key && a.value == b.value && a.flags == b.flags;
+}
+
+template <class A, class B>
+bool same_entries(const A& a, const B& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), same_content);
 }
 
 struct syncer_state {
@@ -40,12 +52,14 @@ struct syncer_state {
   context_ptr ctx;
   role current = role::follower;
   std::map<std::string, known_instance> known;
+  std::vector<kv_entry> global_entries; ///< last complained about
   std::string global_json;
   std::string instances_prefix;
 
   void start_over(role now) {
     current = now;
     known.clear();
+    global_entries.clear();
     global_json.clear();
   }
 
@@ -75,12 +89,9 @@ struct syncer_state {
     for (auto& part : slice(tree)) {
       names.push_back(part.name);
       auto& mine = known[part.name];
-      bool unchanged = std::equal(part.begin, part.end, mine.entries.begin(),
-                                  mine.entries.end(), same_content) &&
-                       !mine.entries.empty();
-      if (unchanged)
-        continue;
-      mine.entries.assign(part.begin, part.end);
+      if (same_entries(part, mine.entries))
+        continue; // a new one has no entries yet, a slice has some
+      mine.entries.assign(part.begin(), part.end());
       on_slice(part.name, mine, tree.revision);
     }
     forget_absent(names);
@@ -97,7 +108,8 @@ struct syncer_state {
                 uint64_t revision) {
     auto complaint = check_instance_name(instance);
     if (!complaint.empty()) {
-      ctx->log->error("{}{}/: {}", instances_prefix, instance, complaint);
+      ctx->log->error("{}{}/: {}", instances_prefix,
+                      printable(instance, longest_shown_name), complaint);
       return;
     }
     auto decoded =
@@ -166,6 +178,10 @@ struct syncer_state {
       root.insert(std::string_view(entry.key).substr(head.size()), entry.value,
                   entry.flags);
     auto decoded = decode_global(root);
+    if (!same_entries(global_entries, tree_read.entries)) {
+      global_entries = tree_read.entries;
+      report(head, decoded.diagnostics);
+    }
     auto config = decoded.value.value_or(global_config{});
     auto json = to_json(config);
     if (json == global_json) {
@@ -174,7 +190,6 @@ struct syncer_state {
           global_changed{tree_read.revision, std::move(config), json, true});
       return;
     }
-    report(head, decoded.diagnostics);
     global_json = json;
     hand_out_global(tree_read.revision, std::move(config), std::move(json));
   }
@@ -210,13 +225,15 @@ struct syncer_state {
   void on_zone_global(const msg::zone_global& seen) {
     auto root = tree_from_json(seen.json);
     if (!root)
-      return;
+      return ctx->log->error("zone: the global settings: {}",
+                             root.error().message);
     auto config = decode_global(*root).value.value_or(global_config{});
     hand_out_global(seen.revision, std::move(config), seen.json);
   }
 };
 
 caf::behavior syncer(caf::stateful_actor<syncer_state>* self, context_ptr ctx) {
+  log_exceptions(self, ctx);
   auto& state = self->state;
   state.self = self;
   state.instances_prefix = ctx->options.prefix + "/instances/";
