@@ -254,6 +254,18 @@ TEST_CASE_METHOD(synced_by, "syncer: a redo record stands for the plain keys",
   CHECK(take_kinds() == lines{"synced 9"});
 }
 
+TEST_CASE_METHOD(synced_by,
+                 "syncer: an unreadable record keeps the last good content",
+                 "[syncer]") {
+  read(host("a", "80"), 7);
+  take_kinds();
+  read({{"a/_pending", "{"}}, 8);
+  CHECK(take<instance_changed>().empty());
+  const auto log = take_log();
+  REQUIRE(log.size() == 2);
+  CHECK(log[0] == "4 zedcup/instances/a/_pending: _pending: not JSON");
+}
+
 TEST_CASE_METHOD(synced_by, "syncer: a record left behind is completed",
                  "[syncer]") {
   read(host("b", "80") + content{{"a/_pending", record("1", "90")}}, 7);
@@ -287,6 +299,48 @@ TEST_CASE_METHOD(synced_by, "syncer: a record of another write starts anew",
   auto orders = writer->take<msg::complete_pending>();
   REQUIRE(orders.size() == 1);
   CHECK(orders[0].record->modify_index == 8);
+}
+
+TEST_CASE_METHOD(synced_by,
+                 "syncer: batches under one record do not order it twice",
+                 "[syncer]") {
+  auto keys = content{{"a/_pending", record("1", "90")}};
+  auto first = tree_of("zedcup/instances/", keys, 7);
+  tell_syncer(msg::instances_read{first});
+  for (uint64_t batch = 1; batch <= 5; ++batch) {
+    auto more = *tree_of(
+        "zedcup/instances/",
+        {{"a/pools/1/hosts/" + std::to_string(batch) + "/host", "10.0.0.9"}},
+        7 + batch);
+    first = std::make_shared<kv_tree>(*first);
+    first->entries.push_back(more.entries[0]);
+    first->revision = 7 + batch;
+    tell_syncer(msg::instances_read{first});
+    pass(1s);
+  }
+  pass(40s);
+  CHECK(writer->take<msg::complete_pending>().size() == 1);
+}
+
+TEST_CASE_METHOD(synced_by,
+                 "syncer: a record that could not be completed is tried again",
+                 "[syncer]") {
+  read({{"a/_pending", record("1", "90")}}, 7);
+  pass(95s);
+  CHECK(writer->take<msg::complete_pending>().size() == 3);
+}
+
+TEST_CASE_METHOD(synced_by, "syncer: a new leadership counts from its start",
+                 "[syncer]") {
+  read({{"a/_pending", record("1", "90")}}, 7);
+  pass(20s);
+  become(role::follower);
+  become(role::leader);
+  read({{"a/_pending", record("1", "90")}}, 7);
+  pass(15s);
+  CHECK(writer->take<msg::complete_pending>().empty());
+  pass(20s);
+  CHECK(writer->take<msg::complete_pending>().size() == 1);
 }
 
 // ---- the global settings ---------------------------------------------------
