@@ -3,6 +3,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "actors/guard.hpp"
 #include "store/consul_protocol.hpp"
 
 namespace zedcup {
@@ -91,6 +92,7 @@ struct consul_store_state {
 
 caf::behavior consul_store(caf::stateful_actor<consul_store_state>* self,
                            context_ptr ctx) {
+  log_exceptions(self, ctx);
   auto& state = self->state;
   state.self = self;
   state.ctx = std::move(ctx);

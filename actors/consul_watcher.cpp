@@ -5,6 +5,7 @@
 #include <random>
 #include <utility>
 
+#include "actors/guard.hpp"
 #include "store/consul_protocol.hpp"
 #include "store/consul_watch.hpp"
 
@@ -202,6 +203,7 @@ struct consul_watcher_state {
 
 caf::behavior consul_watcher(caf::stateful_actor<consul_watcher_state>* self,
                              context_ptr ctx) {
+  log_exceptions(self, ctx);
   auto& state = self->state;
   state.self = self;
   state.ctx = std::move(ctx);

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "actors/guard.hpp"
 #include "store/embedded_store.hpp"
 
 namespace zedcup {
@@ -50,6 +51,7 @@ struct embedded_store_state {
 caf::behavior
 embedded_store_actor(caf::stateful_actor<embedded_store_state>* self,
                      context_ptr ctx) {
+  log_exceptions(self, ctx);
   self->state.ctx = std::move(ctx);
   return {
       [=](const msg::read_order& order) {
@@ -173,6 +175,7 @@ struct embedded_watcher_state {
 caf::behavior
 embedded_watcher(caf::stateful_actor<embedded_watcher_state>* self,
                  context_ptr ctx) {
+  log_exceptions(self, ctx);
   auto& state = self->state;
   state.self = self;
   state.ctx = std::move(ctx);

@@ -73,6 +73,7 @@ struct zone_synced {
 struct pending_check {
   std::string instance;
   uint64_t modify_index;
+  uint64_t generation; ///< of the role: those of an old one are dropped
 };
 
 /// syncer -> writer: finish what a dead writer began.

@@ -6,6 +6,8 @@
 #include <random>
 #include <string>
 
+#include "actors/guard.hpp"
+
 namespace zedcup {
 
 namespace {
@@ -126,6 +128,7 @@ struct supervisor_state {
 caf::behavior supervisor(caf::stateful_actor<supervisor_state>* self,
                          context_ptr ctx, std::vector<child_spec> specs,
                          const std::function<void()>& started) {
+  log_exceptions(self, ctx);
   auto& state = self->state;
   state.self = self;
   state.ctx = std::move(ctx);

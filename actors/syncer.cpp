@@ -3,34 +3,51 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <unordered_set>
 #include <utility>
 
+#include "actors/guard.hpp"
 #include "config/decode.hpp"
 #include "snapshot.hpp"
 #include "store/write_plan.hpp"
+#include "util/text.hpp"
 
 namespace zedcup {
 
 namespace {
 
-/// A redo record that is still there after this long has lost its writer.
+/// A redo record that is still there after this long has lost its writer, or
+/// the one that was to complete it could not.
 constexpr std::chrono::seconds pending_patience{30};
+
+constexpr size_t longest_shown_name = 128;
 
 /// One instance as the store last showed it.
 struct known_instance {
   std::vector<kv_entry> entries;
-  std::string json; ///< last handed out; empty: nothing usable so far
+  std::string json;    ///< last handed out; empty: nothing usable so far
+  uint64_t record = 0; ///< modify_index of the redo record that is watched
 };
 
 /// The entries of one instance: a range of the (sorted) tree.
 struct instance_slice {
   std::string name;
-  std::vector<kv_entry>::const_iterator begin, end;
+  std::vector<kv_entry>::const_iterator first, last;
+
+  auto begin() const { return first; }
+  auto end() const { return last; }
 };
+
+using decoded_instance = decoded<instance_config>;
 
 bool same_content(const kv_entry& a, const kv_entry& b) {
   return a.key == b.key && a.value == b.value && a.flags == b.flags;
+}
+
+template <class A, class B>
+bool same_entries(const A& a, const B& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), same_content);
 }
 
 struct syncer_state {
@@ -39,13 +56,17 @@ struct syncer_state {
   caf::event_based_actor* self = nullptr;
   context_ptr ctx;
   role current = role::follower;
+  uint64_t generation = 0; ///< of the role
   std::map<std::string, known_instance> known;
+  std::vector<kv_entry> global_entries; ///< last complained about
   std::string global_json;
   std::string instances_prefix;
 
   void start_over(role now) {
     current = now;
+    ++generation;
     known.clear();
+    global_entries.clear();
     global_json.clear();
   }
 
@@ -75,12 +96,9 @@ struct syncer_state {
     for (auto& part : slice(tree)) {
       names.push_back(part.name);
       auto& mine = known[part.name];
-      bool unchanged = std::equal(part.begin, part.end, mine.entries.begin(),
-                                  mine.entries.end(), same_content) &&
-                       !mine.entries.empty();
-      if (unchanged)
-        continue;
-      mine.entries.assign(part.begin, part.end);
+      if (same_entries(part, mine.entries))
+        continue; // a new one has no entries yet, a slice has some
+      mine.entries.assign(part.begin(), part.end());
       on_slice(part.name, mine, tree.revision);
     }
     forget_absent(names);
@@ -97,11 +115,12 @@ struct syncer_state {
                 uint64_t revision) {
     auto complaint = check_instance_name(instance);
     if (!complaint.empty()) {
-      ctx->log->error("{}{}/: {}", instances_prefix, instance, complaint);
+      ctx->log->error("{}{}/: {}", instances_prefix,
+                      printable(instance, longest_shown_name), complaint);
       return;
     }
-    auto decoded =
-        decode_instance(instance, effective_tree(instance, mine.entries));
+    auto root = effective_tree(instance, mine);
+    auto decoded = root ? decode_instance(instance, *root) : decoded_instance{};
     report(instances_prefix + instance + "/", decoded.diagnostics);
     if (!decoded.value) {
       ctx->log->error("{}{}/: nothing usable in it, the last good content "
@@ -117,45 +136,60 @@ struct syncer_state {
         instance_changed{instance, revision, std::move(content), true});
   }
 
+  std::string record_key(const std::string& instance) const {
+    return instances_prefix + instance + "/" + std::string(pending_key);
+  }
+
   /// The configuration that the entries stand for: the redo record's, where
-  /// a large rewrite is under way, else the plain keys'.
-  tree effective_tree(const std::string& instance,
-                      const std::vector<kv_entry>& entries) {
-    const auto head = instances_prefix + instance + "/";
+  /// a large rewrite is under way, else the plain keys'. nullopt: the record
+  /// is unreadable; the keys beside it may be half of something.
+  std::optional<tree> effective_tree(const std::string& instance,
+                                     known_instance& mine) {
+    const auto key = record_key(instance);
+    const auto head_size = key.size() - pending_key.size();
     tree root;
-    for (auto& entry : entries) {
-      auto path = std::string_view(entry.key).substr(head.size());
-      if (path != pending_key) {
-        root.insert(path, entry.value, entry.flags);
-        continue;
-      }
-      auto record = parse_pending(entry.value);
-      if (!record) {
-        ctx->log->error("{}: {}", entry.key, record.error().message);
-        continue;
-      }
-      self->delayed_send(self, pending_patience,
-                         msg::pending_check{instance, entry.modify_index});
-      tree redone;
-      for (auto& [leaf, text] : record->leaves)
-        redone.insert(leaf, text);
-      return redone;
+    for (auto& entry : mine.entries) {
+      if (entry.key == key)
+        return redone_tree(instance, mine, entry);
+      root.insert(std::string_view(entry.key).substr(head_size), entry.value,
+                  entry.flags);
     }
     return root;
   }
 
+  std::optional<tree> redone_tree(const std::string& instance,
+                                  known_instance& mine, const kv_entry& entry) {
+    auto record = parse_pending(entry.value);
+    if (!record) {
+      ctx->log->error("{}: {}", entry.key, record.error().message);
+      return std::nullopt;
+    }
+    if (std::exchange(mine.record, entry.modify_index) != entry.modify_index)
+      check_later(instance, entry.modify_index);
+    tree redone;
+    for (auto& [leaf, text] : record->leaves)
+      redone.insert(leaf, text);
+    return redone;
+  }
+
+  void check_later(const std::string& instance, uint64_t modify_index) {
+    self->delayed_send(self, pending_patience,
+                       msg::pending_check{instance, modify_index, generation});
+  }
+
   void on_pending_check(const msg::pending_check& check) {
     auto at = known.find(check.instance);
-    if (current != role::leader || at == known.end())
+    if (check.generation != generation || at == known.end())
       return;
+    const auto key = record_key(check.instance);
     for (auto& entry : at->second.entries) {
-      if (entry.modify_index != check.modify_index)
+      if (entry.key != key || entry.modify_index != check.modify_index)
         continue;
       ctx->log->warn("{}: its writer is gone, completing it", entry.key);
       tell(self->system(), place::writer,
            msg::complete_pending{check.instance,
                                  std::make_shared<const kv_entry>(entry)});
-      return;
+      return check_later(check.instance, check.modify_index);
     }
   }
 
@@ -166,6 +200,10 @@ struct syncer_state {
       root.insert(std::string_view(entry.key).substr(head.size()), entry.value,
                   entry.flags);
     auto decoded = decode_global(root);
+    if (!same_entries(global_entries, tree_read.entries)) {
+      global_entries = tree_read.entries;
+      report(head, decoded.diagnostics);
+    }
     auto config = decoded.value.value_or(global_config{});
     auto json = to_json(config);
     if (json == global_json) {
@@ -174,7 +212,6 @@ struct syncer_state {
           global_changed{tree_read.revision, std::move(config), json, true});
       return;
     }
-    report(head, decoded.diagnostics);
     global_json = json;
     hand_out_global(tree_read.revision, std::move(config), std::move(json));
   }
@@ -210,13 +247,15 @@ struct syncer_state {
   void on_zone_global(const msg::zone_global& seen) {
     auto root = tree_from_json(seen.json);
     if (!root)
-      return;
+      return ctx->log->error("zone: the global settings: {}",
+                             root.error().message);
     auto config = decode_global(*root).value.value_or(global_config{});
     hand_out_global(seen.revision, std::move(config), seen.json);
   }
 };
 
 caf::behavior syncer(caf::stateful_actor<syncer_state>* self, context_ptr ctx) {
+  log_exceptions(self, ctx);
   auto& state = self->state;
   state.self = self;
   state.instances_prefix = ctx->options.prefix + "/instances/";

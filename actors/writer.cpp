@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "actors/guard.hpp"
 #include "config/decode.hpp"
 #include "store/write_plan.hpp"
 
@@ -201,6 +202,7 @@ struct writer_state {
 };
 
 caf::behavior writer(caf::stateful_actor<writer_state>* self, context_ptr ctx) {
+  log_exceptions(self, ctx);
   self->state.self = self;
   self->state.ctx = std::move(ctx);
   return {

@@ -330,7 +330,18 @@ sub consul_stop {
 }
 
 # Makes it hang (true) or go on (false).
-sub consul_freeze { kill +(shift() ? 'STOP' : 'CONT') => $consul }
+sub consul_freeze {
+    return kill CONT => $consul if !shift;
+    kill STOP => $consul;
+    # each of its threads stops in its own time
+    my $end = Time::HiRes::time() + 5;
+    while (Time::HiRes::time() < $end) {
+        my @states = map { slurp($_) =~ /\) (\S)/ } glob "/proc/$consul/task/*/stat";
+        return if @states && !grep { $_ ne 'T' } @states;
+        Time::HiRes::sleep(0.01);
+    }
+    die 'consul does not stop';
+}
 
 sub _kv {
     my ($method, $key, $value) = @_;

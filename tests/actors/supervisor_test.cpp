@@ -24,6 +24,10 @@ struct journal {
 caf::behavior child_behavior(caf::event_based_actor* self, journal* book,
                              place where) {
   const auto name = caf::to_string(place_atom(where));
+  // As ours: without a handler CAF writes to stderr.
+  self->set_exception_handler([](std::exception_ptr&) {
+    return caf::make_error(caf::sec::runtime_error);
+  });
   self->attach_functor([book, name](const caf::error&) {
     book->events.push_back(name + " ended");
   });

@@ -113,6 +113,17 @@ no_alarm() { # WHAT
 follows first || bad "not every worker follows"
 ok "four workers follow"
 
+# ---- a large instance: more than one transaction of the store ----
+set -- $(curl -s -m 10 "$url/big?hosts=500")
+[ "$1" = 500 ] || bad "500 hosts in one call: $*"
+[ "${2%.*}" -le 1000 ] || bad "500 hosts serve only after $2 ms"
+ok "500 hosts in one call, the first request answered after ${2%.*} ms"
+set -- $(curl -s -m 10 "$url/big?hosts=2")
+[ "$1" = 2 ] || bad "rewritten to 2 hosts: $*"
+keys=$(curl -s "$consul_url/v1/kv/zedcup/instances/big/?keys" | grep -o '"zedcup[^"]*"' | wc -l)
+[ "$keys" -eq 8 ] || bad "rewritten to 2 hosts of 4 keys: $keys keys are left"
+ok "rewritten to 2 hosts: 2 hosts, 8 keys"
+
 # ---- reloads ----
 threads_before=$(threads)
 load 600s
