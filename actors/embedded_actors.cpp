@@ -162,10 +162,9 @@ struct embedded_watcher_state {
   void finish(const std::string& problem) {
     looking = false;
     if (!problem.empty() && !troubled)
-      ctx->log->warn("embedded store: {}; trying again", problem);
+      ctx->log->warn("{}; trying again", problem);
     if (!problem.empty() || troubled)
-      tell(self->system(), place::syncer,
-           msg::trouble{problem.empty() ? "" : "embedded store: " + problem});
+      tell(self->system(), place::syncer, msg::trouble{problem});
     troubled = !problem.empty();
     if (std::exchange(again, false))
       look();

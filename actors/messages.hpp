@@ -52,6 +52,12 @@ struct global_poll {
   uint64_t round;
 };
 
+/// watcher -> itself: the folders (and stray keys) right below the instances'
+/// prefix.
+struct folders_read {
+  std::vector<std::string> folders;
+};
+
 /// facade -> syncer: what the zone holds.
 struct zone_instance {
   std::string name;
@@ -127,6 +133,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_read)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::trouble)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::pace_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_poll)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::folders_read)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_instance)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_global)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_synced)

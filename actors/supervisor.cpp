@@ -60,6 +60,14 @@ struct supervisor_state {
     self->delayed_send(self, delay, msg::wake{index});
   }
 
+  /// An order that found no writer: it is there by now, or answers nobody.
+  void on_order(const write_order& order) {
+    if (lookup(self->system(), place::writer))
+      return tell(self->system(), place::writer, order);
+    ctx->out->push(write_done{order.ask_id, "the writer is being restarted",
+                              order.instance, order.remove, 0});
+  }
+
   void tell_role() {
     for (auto& c : children)
       if (c.running && c.spec.follows_role)
@@ -143,6 +151,7 @@ caf::behavior supervisor(caf::stateful_actor<supervisor_state>* self,
         self->state.current = changed.now;
         self->state.tell_role();
       },
+      [=](const write_order& order) { self->state.on_order(order); },
       [=](const msg::wake& due) { self->state.restart(due.generation); },
   };
 }

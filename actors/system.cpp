@@ -106,10 +106,9 @@ public:
   void kick() override { tell_to(place::watcher, msg::kick{}); }
 
   void write(write_order order) override {
-    if (actors_ && lookup(*actors_, place::writer))
-      return tell(*actors_, place::writer, std::move(order));
-    ctx_->out->push(write_done{order.ask_id, "the writer is being restarted",
-                               order.instance, order.remove, 0});
+    bool ready = actors_ && lookup(*actors_, place::writer);
+    // The supervisor may still be spawning the writer, or be about to.
+    tell_to(ready ? place::writer : place::supervisor, std::move(order));
   }
 
   bool stop(std::chrono::milliseconds deadline) override {
