@@ -60,14 +60,6 @@ struct supervisor_state {
     self->delayed_send(self, delay, msg::wake{index});
   }
 
-  /// An order that found no writer: it is there by now, or answers nobody.
-  void on_order(const write_order& order) {
-    if (lookup(self->system(), place::writer))
-      return tell(self->system(), place::writer, order);
-    ctx->out->push(write_done{order.ask_id, "the writer is being restarted",
-                              order.instance, order.remove, 0});
-  }
-
   void tell_role() {
     for (auto& c : children)
       if (c.running && c.spec.follows_role)
@@ -134,7 +126,8 @@ struct supervisor_state {
 };
 
 caf::behavior supervisor(caf::stateful_actor<supervisor_state>* self,
-                         context_ptr ctx, std::vector<child_spec> specs) {
+                         context_ptr ctx, std::vector<child_spec> specs,
+                         const std::function<void()>& started) {
   log_exceptions(self, ctx);
   auto& state = self->state;
   state.self = self;
@@ -146,12 +139,13 @@ caf::behavior supervisor(caf::stateful_actor<supervisor_state>* self,
     state.children.push_back(child{std::move(spec), nullptr, 0, {}});
   for (size_t i = 0; i < state.children.size(); ++i)
     state.start(i);
+  if (started)
+    started();
   return {
       [=](const msg::role_is& changed) {
         self->state.current = changed.now;
         self->state.tell_role();
       },
-      [=](const write_order& order) { self->state.on_order(order); },
       [=](const msg::wake& due) { self->state.restart(due.generation); },
   };
 }
@@ -159,8 +153,10 @@ caf::behavior supervisor(caf::stateful_actor<supervisor_state>* self,
 } // namespace
 
 caf::actor spawn_supervisor(caf::actor_system& sys, context_ptr ctx,
-                            std::vector<child_spec> children) {
-  auto handle = sys.spawn(supervisor, std::move(ctx), std::move(children));
+                            std::vector<child_spec> children,
+                            std::function<void()> started) {
+  auto handle = sys.spawn(supervisor, std::move(ctx), std::move(children),
+                          std::move(started));
   sys.registry().put(place_atom(place::supervisor),
                      caf::actor_cast<caf::strong_actor_ptr>(handle));
   return handle;

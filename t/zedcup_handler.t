@@ -464,7 +464,41 @@ stop_server($server);
 
 
 
-=== TEST 16: connect() gives a connected cosocket, its own or the caller's
+=== TEST 16: a kept connection that is closed under the request: once more for a GET, not for a POST
+--- http_config
+server {
+    listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT4;
+    # answers once a connection, and closes on the second request
+    location / { content_by_lua_block {
+        ngx.shared.zedcup_ipc:incr("connections", 1, 0)
+        require("raw_server").serve({ "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "" })
+    } }
+}
+--- backends: 1
+--- lua
+f.configure("web", { f.hosts(4)[4] })
+local events = {}
+for _, event in ipairs({ "host_connect", "host_connect_error", "host_request_error" }) do
+    zedcup.bind(event, function(_, data) events[#events + 1] = event .. " " .. (data.err or "-") end)
+end
+local function try(params)
+    events = {}
+    local body, _, err = f.ask(zedcup.create_handler("web"), params)
+    f.say(params.method, body, err, ngx.shared.zedcup_ipc:get("connections"), table.concat(events, ", "))
+end
+try({ method = "GET" })
+try({ method = "GET" })
+try({ method = "PUT", body = "x" })
+try({ method = "POST", body = "x" })
+--- response_body
+GET ok nil 1 host_connect -
+GET ok nil 2 host_connect -, host_connect -
+PUT ok nil 3 host_connect -, host_connect -
+POST ERROR: closed nil 3 host_connect -, host_request_error closed
+
+
+
+=== TEST 17: connect() gives a connected cosocket, its own or the caller's
 --- backends: 1
 --- lua
 local port = f.hosts(1)[1].port
@@ -505,7 +539,7 @@ nil sock: expected a cosocket or a client with connect and set_timeout
 
 
 
-=== TEST 17: a client driver in the manner of lua-resty-redis, failing in its several ways
+=== TEST 18: a client driver in the manner of lua-resty-redis, failing in its several ways
 --- backends: 1
 --- lua
 local dead = { name = "dead", host = "127.0.0.1", port = $TEST_NGINX_CLOSED_PORT }
@@ -582,7 +616,7 @@ nil the client driver has no close
 
 
 
-=== TEST 18: unix sockets and IPv6
+=== TEST 19: unix sockets and IPv6
 --- http_config
 server { listen unix:$TEST_NGINX_SOCKET_DIR/b.sock; location / { return 200 "unix $http_host"; } }
 server { listen [::1]:$TEST_NGINX_BACKEND_PORT; location / { return 200 "v6 $http_host"; } }
@@ -604,7 +638,7 @@ true 2
 
 
 
-=== TEST 19: time-outs of the pool and of the caller
+=== TEST 20: time-outs of the pool and of the caller
 --- http_config
 server {
     listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT4;
@@ -651,7 +685,7 @@ b1 200 nil
 
 
 
-=== TEST 20: a proxy: request and answer passed on, with bodies plain, chunked and large
+=== TEST 21: a proxy: request and answer passed on, with bodies plain, chunked and large
 --- http_config
 client_max_body_size 30m;
 server {
@@ -732,7 +766,7 @@ try("DELETE", "/p/x")
 
 
 
-=== TEST 21: get_client_body_reader() as the body of a request
+=== TEST 22: get_client_body_reader() as the body of a request
 --- backends: 1
 --- config
 location = /up {
@@ -764,7 +798,7 @@ nil bad chunk size
 
 
 
-=== TEST 22: in the place of a resty-http object
+=== TEST 23: in the place of a resty-http object
 --- backends: 1
 --- lua
 -- what code written for lua-resty-http does with its object
@@ -791,7 +825,7 @@ f.say(user(zedcup.create_handler("web")))
 
 
 
-=== TEST 23: config() is the caller's own copy
+=== TEST 24: config() is the caller's own copy
 --- backends: 2
 --- lua
 f.configure("web", f.hosts(2))
@@ -817,7 +851,7 @@ true true
 
 
 
-=== TEST 24: a rewrite during a request leaves the handler what it began with
+=== TEST 25: a rewrite during a request leaves the handler what it began with
 --- backends: 2
 --- lua
 local h = f.hosts(2)
@@ -834,7 +868,7 @@ b1
 
 
 
-=== TEST 25: the rotation goes on across changes of the content
+=== TEST 26: the rotation goes on across changes of the content
 --- backends: 3
 --- lua
 local h = f.hosts(3)

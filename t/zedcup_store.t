@@ -302,7 +302,24 @@ b1=2 true
 
 
 
-=== TEST 10: a handler in use outlives its instance
+=== TEST 10: the same after a deletion below, of which Consul wakes nobody
+--- backends: 1
+--- lua
+assert(zedcup.configure({ watcher_interval = 1 }))
+for _, name in ipairs({ "a", "b", "c", "d" }) do
+    f.configure(name, f.hosts(1))
+end
+f.delete("instances/a/", true)
+f.wait(5, function() return not zedcup.instance_list().a end)
+f.delete("", true)
+f.wait(5, function() return #zedcup.instance_list() == 0 end)
+f.say(zedcup.create_handler("b"))
+--- response_body
+nil no such instance: b
+
+
+
+=== TEST 11: a handler in use outlives its instance
 --- backends: 1
 --- lua
 f.configure("web", f.hosts(1))
@@ -320,7 +337,7 @@ nil no such instance: web
 
 
 
-=== TEST 11: rewriting and removing clear the run-time state
+=== TEST 12: rewriting and removing clear the run-time state
 --- lua
 f.put("state/web/1/1/error_count", 3)
 f.put("state/web2/1/1/error_count", 3)
@@ -339,7 +356,7 @@ state/web2/1/1/error_count = 3
 
 
 
-=== TEST 12: a host that zedcup took down is told from one of an operator
+=== TEST 13: a host that zedcup took down is told from one of an operator
 --- lua
 f.put_host("instances/web/pools/1/hosts/1", 80)
 f.put("instances/web/pools/1/hosts/1/up", "false", "flags=1")
@@ -363,7 +380,7 @@ nil No available upstream hosts
 
 
 
-=== TEST 13: global settings put by hand; a bad one is named and takes its default
+=== TEST 14: global settings put by hand; a bad one is named and takes its default
 --- lua
 assert(zedcup.configure({ watcher_interval = 1 }))
 f.put("config/session_ttl", 20)
@@ -380,7 +397,7 @@ f.say(f.show(zedcup.config()))
 
 
 
-=== TEST 14: a damaged record of a rewrite under way leaves what serves alone
+=== TEST 15: a damaged record of a rewrite under way leaves what serves alone
 --- backends: 1
 --- lua
 f.configure("web", f.hosts(1))
@@ -395,7 +412,7 @@ b1=2 true
 
 
 
-=== TEST 15: Consul is away at the start: the worker starts, says why, and serves as soon as it is there
+=== TEST 16: Consul is away at the start: the worker starts, says why, and serves as soon as it is there
 --- consul: stopped
 --- backends: 1
 --- config
@@ -437,7 +454,7 @@ more than 3.5 s
 
 
 
-=== TEST 16: Consul crashes and comes back: requests go on, changes come
+=== TEST 17: Consul crashes and comes back: requests go on, changes come
 --- backends: 2
 --- config
 location = /first {
@@ -470,7 +487,7 @@ consul answers again
 
 
 
-=== TEST 17: Consul hangs: requests go on, writes end with an error
+=== TEST 18: Consul hangs: requests go on, writes end with an error
 --- http_config
 init_by_lua_block {
     require("zedcup_fixture").setup({ ports = { $TEST_NGINX_BACKEND_PORT, $TEST_NGINX_BACKEND_PORT2 } })

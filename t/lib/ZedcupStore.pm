@@ -40,7 +40,7 @@ use Test::More ();
 use Time::HiRes ();
 use Test::Nginx::Socket;
 
-our @EXPORT = qw(get body_of wait_for reload edit_conf error_log master_pid
+our @EXPORT = qw(get body_of wait_for each_worker leader_pid reload edit_conf error_log master_pid
                  worker_pids consul_start consul_stop consul_put consul_delete
                  consul_keys consul_freeze spawn_server stop_server);
 
@@ -147,6 +147,25 @@ sub get {
 
 sub body_of { my (undef, $body) = get(@_); $body =~ s/\n\z//; return $body }
 
+# What every worker answers: { pid => body }. Asks over a server on EXTRA_PORT
+# with reuseport (see t/zedcup_workers.t), whose answers begin with the pid and
+# a blank, until each worker was seen; undef where that takes too long.
+sub each_worker {
+    my $path = shift;
+    my %seen;
+    my $end = Time::HiRes::time() + 5;
+    while (Time::HiRes::time() < $end) {
+        my $answer = HTTP::Tiny->new(timeout => 5, keep_alive => 0)
+            ->get("http://127.0.0.1:$ENV{TEST_NGINX_EXTRA_PORT}$path");
+        $seen{$1} = $2 if $answer->{content} =~ /^(\d+) (.*?)\n?\z/s;
+        return \%seen if !grep { !exists $seen{$_} } worker_pids();
+    }
+    return undef;
+}
+
+# The worker that said last that it follows the store.
+sub leader_pid { return (error_log() =~ / (\d+)#\d+: zedcup: this worker follows/g)[-1] }
+
 # Waits until the code returns something true; fails by name otherwise.
 sub wait_for {
     my ($name, $seconds, $code) = @_;
@@ -182,7 +201,8 @@ sub master_pid {
 sub worker_pids {
     my $master = master_pid();
     my @pids = split ' ', slurp("/proc/$master/task/$master/children");
-    return sort { $a <=> $b } @pids;
+    @pids = sort { $a <=> $b } @pids; # a sort has no count in scalar context
+    return @pids;
 }
 
 sub edit_conf {
