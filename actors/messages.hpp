@@ -11,6 +11,7 @@
 #include <caf/all.hpp>
 
 #include "actors/system.hpp"
+#include "actors/write_ask.hpp"
 #include "net/http_message.hpp"
 #include "store/kv.hpp"
 #include "util/result.hpp"
@@ -79,6 +80,11 @@ struct pending_check {
   uint64_t generation; ///< of the role: those of an old one are dropped
 };
 
+/// facade -> writer. Whoever has it last answers it.
+struct write_wanted {
+  std::shared_ptr<write_ask> ask;
+};
+
 /// syncer -> writer: finish what a dead writer began.
 struct complete_pending {
   std::string instance;
@@ -125,7 +131,7 @@ struct wake {
 
 // Messages never leave the process, so CAF needs no serialization of them:
 // that is all that "unsafe" means here.
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::write_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::write_wanted)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::role_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::kick)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instances_read)
