@@ -3,6 +3,7 @@
 #include <chrono>
 #include <optional>
 #include <random>
+#include <unordered_set>
 #include <utility>
 
 #include "actors/guard.hpp"
@@ -32,7 +33,7 @@ struct consul_watcher_state {
   uint64_t polls = 0;                ///< its rounds: an older round is dropped
   uint64_t watch_request = 0;        ///< http_driver's id, to cancel
   uint64_t global_request = 0;
-  uint64_t probe_request = 0;
+  uint64_t names_request = 0;
   bool troubled = false;
 
   const consul_options& options() const {
@@ -44,7 +45,7 @@ struct consul_watcher_state {
   void start() {
     consul_watch_settings settings;
     settings.targets = targets;
-    settings.prefix = ctx->options.prefix + "/instances/";
+    settings.prefix = instances_prefix();
     settings.wait = wait;
     settings.stale_max_age = options().stale_max_age;
     watch.emplace(std::move(settings), std::random_device{}());
@@ -63,7 +64,7 @@ struct consul_watcher_state {
     ++polls;
     ctx->http->cancel(watch_request);
     ctx->http->cancel(global_request);
-    ctx->http->cancel(probe_request);
+    ctx->http->cancel(names_request);
   }
 
   void drive() {
@@ -83,11 +84,17 @@ struct consul_watcher_state {
     }
   }
 
+  /// Unique over all watches: a cancelled request of the one before must not
+  /// pass for an answer to this one.
+  uint64_t with_generation(uint64_t ticket) const {
+    return generation << 32 | ticket;
+  }
+
   void send(consul_watch::step step) {
     watch_request = ctx->http->submit(
         std::move(step.request),
         [me = caf::actor_cast<caf::actor>(self),
-         ticket = step.ticket](result<http_response> answer) {
+         ticket = with_generation(step.ticket)](result<http_response> answer) {
           caf::anon_send(
               me,
               msg::http_done{ticket, std::make_shared<result<http_response>>(
@@ -96,10 +103,10 @@ struct consul_watcher_state {
   }
 
   void on_answer(const msg::http_done& done) {
-    if (!watch)
+    if (!watch || done.ticket >> 32 != generation)
       return;
-    auto outcome =
-        watch->on_answer(done.ticket, std::move(*done.answer), steady::now());
+    auto outcome = watch->on_answer(done.ticket & UINT32_MAX,
+                                    std::move(*done.answer), steady::now());
     if (outcome.problem)
       on_problem(*outcome.problem);
     else if (watch->failures() == 0)
@@ -133,6 +140,51 @@ struct consul_watcher_state {
     tell(self->system(), place::syncer, msg::trouble{});
   }
 
+  /// Forgets the request in flight (if there is one) and reads again.
+  void read_again() {
+    if (watch->kick())
+      ctx->http->cancel(watch_request);
+    drive();
+  }
+
+  // ---- deletions from further up -------------------------------------------
+
+  std::string instances_prefix() const {
+    return ctx->options.prefix + "/instances/";
+  }
+
+  /// Consul wakes a blocking query for what is deleted below its prefix, not
+  /// for `kv delete -recurse` of the prefix itself or of one above it: the
+  /// tombstone lies outside. So the names are compared now and then.
+  void list_instances() {
+    auto request = consul::list_folders(targets[watch->target_index()],
+                                        instances_prefix());
+    request.close_after = true;
+    names_request = ctx->http->submit(
+        std::move(request),
+        [me = caf::actor_cast<caf::actor>(self)](result<http_response> answer) {
+          if (!answer)
+            return;
+          auto names = consul::parse_keys(*answer);
+          if (names)
+            caf::anon_send(me, msg::folders_read{std::move(*names)});
+        });
+  }
+
+  void on_folders(const std::vector<std::string>& folders) {
+    if (!watch || !watch->published())
+      return;
+    const std::unordered_set<std::string> present(folders.begin(),
+                                                  folders.end());
+    const auto skip = instances_prefix().size();
+    for (auto& entry : watch->published()->entries) {
+      auto slash = entry.key.find('/', skip);
+      auto folder = entry.key.substr(0, slash + (slash != std::string::npos));
+      if (present.count(folder) == 0)
+        return read_again();
+    }
+  }
+
   // ---- the global settings -------------------------------------------------
 
   void read_global() {
@@ -150,35 +202,6 @@ struct consul_watcher_state {
             caf::anon_send(me, msg::global_read{std::make_shared<const kv_tree>(
                                    std::move(read->tree))});
         });
-  }
-
-  // ---- what the watch may sleep through (consul::probe_tree) ---------------
-
-  bool serves_something() const {
-    return watch && watch->published() && !watch->published()->entries.empty();
-  }
-
-  void probe() {
-    if (!serves_something() || watch->failures() != 0)
-      return;
-    auto request = consul::probe_tree(targets[watch->target_index()],
-                                      ctx->options.prefix + "/instances/");
-    request.close_after = true;
-    probe_request = ctx->http->submit(
-        std::move(request),
-        [me = caf::actor_cast<caf::actor>(self)](result<http_response> answer) {
-          if (!answer)
-            return;
-          auto none = consul::parse_probe(*answer);
-          if (none && *none)
-            caf::anon_send(me, msg::all_gone{});
-        });
-  }
-
-  void look_again() {
-    if (watch->kick())
-      ctx->http->cancel(watch_request);
-    drive();
   }
 
   void poll_global() {
@@ -223,12 +246,11 @@ caf::behavior consul_watcher(caf::stateful_actor<consul_watcher_state>* self,
         if (!self->state.watch || due.round != self->state.polls)
           return;
         self->state.read_global();
-        self->state.probe();
+        self->state.list_instances();
         self->state.poll_global();
       },
-      [=](const msg::all_gone&) {
-        if (self->state.serves_something())
-          self->state.look_again();
+      [=](const msg::folders_read& read) {
+        self->state.on_folders(read.folders);
       },
       [=](const msg::global_read& read) {
         if (self->state.watch)
@@ -240,8 +262,8 @@ caf::behavior consul_watcher(caf::stateful_actor<consul_watcher_state>* self,
           return;
         st.read_global();
         // A blocking query in flight sees the news by itself.
-        if (st.watch->failures() != 0)
-          st.look_again();
+        if (st.watch->failures() > 0)
+          st.read_again();
       },
       [=](const msg::pace_is& pace) { self->state.on_pace(pace); },
   };

@@ -80,13 +80,16 @@ struct embedded_watcher_state {
   std::optional<uint64_t> applied; ///< revision that the syncer has
   bool looking = false;            ///< a look is under way
   bool again = false;              ///< and there was news meanwhile
-  bool troubled = false;
+  /// What the syncer was told last; nullopt: nothing in this leadership, and
+  /// the zone may still hold what an earlier leader complained about.
+  std::optional<bool> troubled;
 
   void set_role(role now) {
     leads = now == role::leader;
     ++generation;
     applied.reset();
-    looking = again = troubled = false;
+    looking = again = false;
+    troubled.reset();
     if (leads)
       poll(generation);
   }
@@ -126,11 +129,14 @@ struct embedded_watcher_state {
       return finish({});
     read(ctx->options.prefix + "/config/",
          [this](std::shared_ptr<const kv_tree> config) {
+           // Not the revision of the later read: settings may change between
+           // the two, and the next look must see that.
+           auto read_at = config->revision;
            tell(self->system(), place::syncer,
                 msg::global_read{std::move(config)});
            read(ctx->options.prefix + "/instances/",
-                [this](std::shared_ptr<const kv_tree> instances) {
-                  applied = instances->revision;
+                [this, read_at](std::shared_ptr<const kv_tree> instances) {
+                  applied = read_at;
                   tell(self->system(), place::syncer,
                        msg::instances_read{std::move(instances)});
                   finish({});
@@ -161,12 +167,12 @@ struct embedded_watcher_state {
 
   void finish(const std::string& problem) {
     looking = false;
-    if (!problem.empty() && !troubled)
-      ctx->log->warn("embedded store: {}; trying again", problem);
-    if (!problem.empty() || troubled)
-      tell(self->system(), place::syncer,
-           msg::trouble{problem.empty() ? "" : "embedded store: " + problem});
-    troubled = !problem.empty();
+    bool failed = !problem.empty();
+    if (failed && troubled != true)
+      ctx->log->warn("{}; trying again", problem);
+    if (failed || troubled != false)
+      tell(self->system(), place::syncer, msg::trouble{problem});
+    troubled = failed;
     if (std::exchange(again, false))
       look();
   }

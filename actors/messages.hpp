@@ -11,6 +11,7 @@
 #include <caf/all.hpp>
 
 #include "actors/system.hpp"
+#include "actors/write_ask.hpp"
 #include "net/http_message.hpp"
 #include "store/kv.hpp"
 #include "util/result.hpp"
@@ -52,8 +53,11 @@ struct global_poll {
   uint64_t round;
 };
 
-/// watcher -> itself: a probe found no instance at all.
-struct all_gone {};
+/// watcher -> itself: the folders (and stray keys) right below the instances'
+/// prefix.
+struct folders_read {
+  std::vector<std::string> folders;
+};
 
 /// facade -> syncer: what the zone holds.
 struct zone_instance {
@@ -74,6 +78,11 @@ struct pending_check {
   std::string instance;
   uint64_t modify_index;
   uint64_t generation; ///< of the role: those of an old one are dropped
+};
+
+/// facade -> writer. Whoever has it last answers it.
+struct write_wanted {
+  std::shared_ptr<write_ask> ask;
 };
 
 /// syncer -> writer: finish what a dead writer began.
@@ -122,7 +131,7 @@ struct wake {
 
 // Messages never leave the process, so CAF needs no serialization of them:
 // that is all that "unsafe" means here.
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::write_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::write_wanted)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::role_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::kick)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instances_read)
@@ -130,7 +139,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_read)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::trouble)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::pace_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_poll)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::all_gone)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::folders_read)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_instance)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_global)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_synced)

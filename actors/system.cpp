@@ -115,10 +115,9 @@ public:
   void kick() override { tell_to(place::watcher, msg::kick{}); }
 
   void write(write_order order) override {
-    if (actors_ && lookup(*actors_, place::writer))
-      return tell(*actors_, place::writer, std::move(order));
-    ctx_->out->push(write_done{order.ask_id, "the writer is being restarted",
-                               order.instance, order.remove, 0});
+    if (actors_)
+      return tell_writer(*actors_, ctx_->out, std::move(order));
+    write_ask(ctx_->out, std::move(order)).answer("the actors have ended", 0);
   }
 
   bool stop(std::chrono::milliseconds deadline) override {

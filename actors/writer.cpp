@@ -23,8 +23,9 @@ constexpr std::chrono::seconds patience{5};
 
 /// One order on its way.
 struct job {
-  write_order order;
-  std::shared_ptr<const kv_entry> record; ///< set: complete this one instead
+  std::shared_ptr<write_ask> ask;         ///< null: nobody asked, there is
+  std::shared_ptr<const kv_entry> record; ///< a redo record to be completed
+  std::string instance;                   ///< empty: the global settings
   kv_leaves leaves;
   std::optional<write_plan> plan;
   unsigned attempts = 0;
@@ -59,17 +60,18 @@ struct writer_state {
 
   // ---- checking ------------------------------------------------------------
 
-  void on_order(const write_order& order) {
+  void on_wanted(const msg::write_wanted& wanted) {
     job fresh;
-    fresh.order = order;
+    fresh.ask = wanted.ask;
+    fresh.instance = wanted.ask->order().instance;
     auto checked = check(fresh);
     if (!checked)
-      return report(fresh.order, checked.error().message, 0);
+      return fresh.ask->answer(checked.error().message, 0);
     begin(std::move(fresh));
   }
 
   status check(job& fresh) {
-    auto& order = fresh.order;
+    auto& order = fresh.ask->order();
     if (!order.instance.empty()) {
       auto complaint = check_instance_name(order.instance);
       if (!complaint.empty())
@@ -106,10 +108,14 @@ struct writer_state {
   /// What handler:config() adds for reading (`_idx`, `_pool`) is not stored.
   static kv_leaves storable_leaves(const tree& root) {
     kv_leaves kept;
-    for (auto& leaf : root.flatten())
-      if (leaf.first.front() != '_' &&
-          leaf.first.find("/_") == std::string::npos)
+    for (auto& leaf : root.flatten()) {
+      auto& path = leaf.first;
+      // The empty path is a text of the root's own: empty, or it would have
+      // been complained about.
+      if (!path.empty() && path.front() != '_' &&
+          path.find("/_") == std::string::npos)
         kept.push_back(std::move(leaf));
+    }
     return kept;
   }
 
@@ -123,11 +129,11 @@ struct writer_state {
 
   result<write_plan> make_plan(const job& work) {
     auto& prefix = ctx->options.prefix;
-    auto& instance = work.order.instance;
+    auto& instance = work.instance;
     if (work.record)
       return write_plan::complete_pending(prefix, instance, *work.record,
                                           limits());
-    if (work.order.remove)
+    if (work.ask->order().remove)
       return write_plan::remove_instance(prefix, instance);
     if (instance.empty())
       return write_plan::replace_config(prefix, work.leaves, limits());
@@ -188,16 +194,10 @@ struct writer_state {
   void finish(uint64_t id, const std::string& problem) {
     auto work = std::move(jobs.at(id));
     jobs.erase(id);
-    if (!work.record)
-      return report(work.order, problem, work.revision);
+    if (work.ask)
+      return work.ask->answer(problem, work.revision);
     if (!problem.empty())
       ctx->log->error("{}: cannot be completed: {}", work.record->key, problem);
-  }
-
-  void report(const write_order& order, std::string problem,
-              uint64_t revision) {
-    ctx->out->push(write_done{order.ask_id, std::move(problem), order.instance,
-                              order.remove, revision});
   }
 };
 
@@ -206,14 +206,14 @@ caf::behavior writer(caf::stateful_actor<writer_state>* self, context_ptr ctx) {
   self->state.self = self;
   self->state.ctx = std::move(ctx);
   return {
-      [=](const write_order& order) { self->state.on_order(order); },
+      [=](const msg::write_wanted& wanted) { self->state.on_wanted(wanted); },
       [=](const msg::retry_order& due) {
         if (self->state.jobs.count(due.job) != 0)
           self->state.attempt(due.job);
       },
       [=](const msg::complete_pending& found) {
         job fresh;
-        fresh.order.instance = found.instance;
+        fresh.instance = found.instance;
         fresh.record = found.record;
         self->state.begin(std::move(fresh));
       },
@@ -224,6 +224,14 @@ caf::behavior writer(caf::stateful_actor<writer_state>* self, context_ptr ctx) {
 
 caf::actor spawn_writer(caf::actor_system& sys, context_ptr ctx) {
   return sys.spawn(writer, std::move(ctx));
+}
+
+void tell_writer(caf::actor_system& sys, outbox<loop_message>* out,
+                 write_order order) {
+  auto ask = std::make_shared<write_ask>(out, std::move(order));
+  if (auto target = lookup(sys, place::writer))
+    return caf::anon_send(target, msg::write_wanted{std::move(ask)});
+  ask->answer("the writer is being restarted", 0);
 }
 
 } // namespace zedcup

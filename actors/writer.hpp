@@ -13,4 +13,9 @@ namespace zedcup {
 /// the order.
 caf::actor spawn_writer(caf::actor_system& sys, context_ptr ctx);
 
+/// Gives an order to the writer of the moment. Answered into `out` exactly
+/// once, whatever becomes of the writer.
+void tell_writer(caf::actor_system& sys, outbox<loop_message>* out,
+                 write_order order);
+
 } // namespace zedcup

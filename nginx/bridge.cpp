@@ -93,6 +93,8 @@ void runtime::load_zone() {
   if (!content.ours || content.failed)
     return;
   for (auto& seen : content.entries) {
+    if (!seen.json)
+      continue; // it never found room
     if (seen.name.empty()) {
       global_json_ = std::move(*seen.json);
       global_revision_ = seen.revision;
@@ -129,9 +131,12 @@ void runtime::look() {
 
 void runtime::follow(zone_content content) {
   zone_names_.clear();
+  refused_.clear();
   for (auto& seen : content.entries) {
     if (!seen.name.empty())
       zone_names_.insert(seen.name);
+    if (seen.refused)
+      refused_.insert(seen.name);
     if (!seen.json)
       continue;
     if (seen.name.empty())
@@ -151,16 +156,21 @@ void runtime::follow(zone_content content) {
 
 bool runtime::publish(const std::string& name, uint64_t revision,
                       const std::string& json) {
-  if (ngx_http_zedcup_zone_put(bytes(name), name.size(), revision, bytes(json),
-                               json.size()) == NGX_OK) {
-    ngx_http_zedcup_worker_ring();
+  bool fits = ngx_http_zedcup_zone_put(bytes(name), name.size(), revision,
+                                       bytes(json), json.size()) == NGX_OK;
+  ngx_http_zedcup_worker_ring();
+  if (fits) {
+    refused_.erase(name);
     return true;
   }
+  refused_.insert(name);
+  const auto size = ngx_http_zedcup_zone_size();
   log(NGX_LOG_ERR,
-      "zone is too small: no " + std::to_string(json.size()) +
+      "the zone is too small: no " + std::to_string(json.size()) +
           " bytes in one piece for " +
           (name.empty() ? "the global settings" : "instance \"" + name + "\"") +
-          ", the last good content stays; raise zedcup_zone");
+          ", the last good content stays; set zedcup_zone to " +
+          std::to_string((size + 2 * json.size()) / 1024 + 64) + "k or more");
   return false;
 }
 
@@ -220,14 +230,8 @@ void runtime::on(global_changed& message) {
 void runtime::on(synced& message) {
   if (message.publish != leads_)
     return;
-  if (message.names) {
-    std::map<std::string, bool> wanted;
-    for (auto& name : *message.names)
-      wanted[name] = true;
-    for (auto& name : instances_.names())
-      if (wanted.count(name) == 0)
-        remove_instance(name);
-  }
+  if (message.names)
+    keep_only(*message.names);
   if (message.publish && (!synced_ || revision_ != message.revision)) {
     ngx_http_zedcup_zone_set_synced(message.revision);
     ngx_http_zedcup_worker_ring();
@@ -238,9 +242,20 @@ void runtime::on(synced& message) {
   check_asks();
 }
 
+/// As the leader: whatever is not in the store any more goes.
+void runtime::keep_only(const std::vector<std::string>& names) {
+  const std::unordered_set<std::string> wanted(names.begin(), names.end());
+  auto present = instances_.names();
+  present.insert(present.end(), refused_.begin(), refused_.end());
+  for (auto& name : present)
+    if (!name.empty() && wanted.count(name) == 0)
+      remove_instance(name);
+}
+
 /// As the leader: everywhere.
 void runtime::remove_instance(const std::string& name) {
   ngx_http_zedcup_zone_remove(bytes(name), name.size());
+  refused_.erase(name);
   instances_.remove(name);
   to_lua_.push({ZEDCUP_MESSAGE_REMOVE, 0, 0, name, {}});
 }
@@ -289,10 +304,11 @@ uint64_t runtime::ask(int what, std::string name, std::string json) {
 }
 
 void runtime::check_asks() {
-  asks_.check({instances_, synced_, revision_, global_revision_, trouble_},
-              [this](uint64_t id, std::string problem) {
-                answer(id, std::move(problem));
-              });
+  asks_.check(
+      {instances_, synced_, revision_, global_revision_, trouble_, refused_},
+      [this](uint64_t id, std::string problem) {
+        answer(id, std::move(problem));
+      });
 }
 
 void runtime::answer(uint64_t id, std::string problem) {

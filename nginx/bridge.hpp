@@ -59,6 +59,7 @@ private:
 
   bool publish(const std::string& name, uint64_t revision,
                const std::string& json);
+  void keep_only(const std::vector<std::string>& names);
   void remove_instance(const std::string& name);
   void kick();
 
@@ -81,6 +82,7 @@ private:
   uint64_t zone_seen_ = 0;
   uint64_t zone_kicks_ = 0;
   std::unordered_set<std::string> zone_names_; ///< at the last look
+  std::unordered_set<std::string> refused_;    ///< see applied_state
 
   waiting_asks asks_;
   uint64_t next_ask_ = 1;

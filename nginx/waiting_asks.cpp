@@ -21,6 +21,11 @@ bool satisfied(const waiting_asks::ask& waiting, const applied_state& now) {
   }
 }
 
+bool refused(const waiting_asks::ask& waiting, const applied_state& now) {
+  return waiting.what == ZEDCUP_ASK_CONFIGURE_INSTANCE &&
+         now.refused.count(waiting.instance) != 0;
+}
+
 std::string overdue(const waiting_asks::ask& waiting,
                     const applied_state& now) {
   std::string problem =
@@ -42,7 +47,10 @@ void waiting_asks::check(
   before.swap(asks_);
   for (auto& waiting : before) {
     if (satisfied(waiting, now))
-      answer(waiting.id, {});
+      answer(waiting.id, refused(waiting, now)
+                             ? "written to the store, but not served: it does "
+                               "not fit into the zone; raise zedcup_zone"
+                             : "");
     else if (time >= waiting.deadline)
       answer(waiting.id, overdue(waiting, now));
     else

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "nginx/registry.hpp"
@@ -19,6 +20,8 @@ struct applied_state {
   uint64_t revision = 0;        ///< of the store
   uint64_t global_revision = 0; ///< of the read that gave the settings
   const std::string& trouble;   ///< why the store cannot be read, or empty
+  /// Instances whose newest content found no room in the zone.
+  const std::unordered_set<std::string>& refused;
 };
 
 class waiting_asks {
@@ -27,8 +30,8 @@ public:
 
   struct ask {
     uint64_t id = 0;
-    int what = 0;          ///< ZEDCUP_ASK_*
-    std::string instance;  ///< for REMOVE_INSTANCE
+    int what = 0; ///< ZEDCUP_ASK_*
+    std::string instance;
     uint64_t revision = 0; ///< to be reached; for the CONFIGUREs
     clock::time_point deadline{};
   };

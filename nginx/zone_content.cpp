@@ -6,16 +6,19 @@ namespace zedcup {
 
 namespace {
 
-extern "C" void visit_zone_entry(void* ctx, const u_char* name, size_t name_len,
-                                 uint64_t revision, const u_char* json,
-                                 size_t json_len) {
+extern "C" void visit_zone_entry(void* ctx,
+                                 const ngx_http_zedcup_zone_entry_t* entry) {
   auto& content = *static_cast<zone_content*>(ctx);
+  auto text = [](const u_char* data, size_t len) {
+    return std::string(reinterpret_cast<const char*>(data), len);
+  };
   try {
     zone_content::entry seen;
-    seen.name.assign(reinterpret_cast<const char*>(name), name_len);
-    seen.revision = revision;
-    if (json != nullptr)
-      seen.json.emplace(reinterpret_cast<const char*>(json), json_len);
+    seen.name = text(entry->name, entry->name_len);
+    seen.revision = entry->revision;
+    seen.refused = entry->refused != 0;
+    if (entry->json != nullptr)
+      seen.json = text(entry->json, entry->json_len);
     content.entries.push_back(std::move(seen));
   } catch (const std::exception&) {
     content.failed = true; // we hold the zone's lock: nothing may escape

@@ -14,7 +14,8 @@ struct zone_content {
   struct entry {
     std::string name; ///< empty: the global settings
     uint64_t revision = 0;
-    std::optional<std::string> json; ///< nullopt: unchanged
+    bool refused = false;            ///< newer content found no room
+    std::optional<std::string> json; ///< nullopt: unchanged, or none
   };
   std::vector<entry> entries; ///< all there are
   ngx_http_zedcup_zone_state_t state{};

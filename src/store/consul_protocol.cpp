@@ -103,20 +103,6 @@ http_request blocking_read(const consul_target& to, std::string_view prefix,
   return request;
 }
 
-http_request probe_tree(const consul_target& to, std::string_view prefix) {
-  return kv_target(prefix)
-      .with("keys")
-      .with("separator", "/")
-      .request(to, http_method::get);
-}
-
-result<bool> parse_probe(const http_response& answer) {
-  const auto index = read_index(answer);
-  if (!index)
-    return index.error();
-  return answer.status == 404;
-}
-
 result<tree_answer> parse_tree(const http_response& answer,
                                std::string_view prefix) {
   const auto index = read_index(answer);
@@ -146,6 +132,13 @@ result<tree_answer> parse_tree(const http_response& answer,
 
 http_request list_keys(const consul_target& to, std::string_view prefix) {
   return kv_target(prefix).with("keys").request(to, http_method::get);
+}
+
+http_request list_folders(const consul_target& to, std::string_view prefix) {
+  return kv_target(prefix)
+      .with("keys")
+      .with("separator", "/")
+      .request(to, http_method::get);
 }
 
 result<std::vector<std::string>> parse_keys(const http_response& answer) {

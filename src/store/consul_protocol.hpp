@@ -50,15 +50,6 @@ struct tree_answer {
 result<tree_answer> parse_tree(const http_response& answer,
                                std::string_view prefix);
 
-/// Asks whether there is any key with `prefix`, for the names right below it
-/// and no content. For what no blocking query hears of: when a folder above is
-/// deleted, the tombstone lies outside of the prefix, and does not raise the
-/// index where a younger deletion inside did before (seen with Consul 1.8).
-http_request probe_tree(const consul_target& to, std::string_view prefix);
-
-/// Reads the answer to probe_tree: whether there is none.
-result<bool> parse_probe(const http_response& answer);
-
 /// PUT /v1/txn. Errors: too_large beyond `limits`, invalid_argument without
 /// ops.
 result<http_request> commit(const consul_target& to,
@@ -107,6 +98,9 @@ http_request acquire(const consul_target& to, std::string_view key,
 http_request release(const consul_target& to, std::string_view key,
                      std::string_view value, std::string_view session);
 result<bool> parse_flag(const http_response& answer);
+
+/// As list_keys, but each key only up to the first "/" after the prefix, once.
+http_request list_folders(const consul_target& to, std::string_view prefix);
 
 /// Only the keys below a prefix. 404 gives none.
 http_request list_keys(const consul_target& to, std::string_view prefix);

@@ -41,6 +41,7 @@ public:
 
   /// Enters an actor under its place, as the supervisor does.
   void put(place where, caf::actor actor) {
+    remove(where); // CAF keeps the older of two
     actors.registry().put(place_atom(where),
                           caf::actor_cast<caf::strong_actor_ptr>(actor));
     placed_.emplace_back(place_atom(where), std::move(actor));

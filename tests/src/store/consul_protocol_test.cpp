@@ -69,7 +69,7 @@ TEST_CASE("consul: reads encode the prefix and name mode and datacenter",
   REQUIRE(
       consul::read_tree(target("d c"), "a b/%/", consul::read_mode::consistent)
           .target == "/v1/kv/a%20b/%25/?recurse&consistent&dc=d%20c");
-  REQUIRE(consul::probe_tree(target("d"), "a b/").target ==
+  REQUIRE(consul::list_folders(target("d"), "a b/").target ==
           "/v1/kv/a%20b/?keys&separator=%2F&dc=d");
   REQUIRE(consul::read_tree(target(), "x", consul::read_mode::stale).target ==
           "/v1/kv/x?recurse&stale");
@@ -330,16 +330,10 @@ TEST_CASE("consul: keys are listed, none on 404", "[consul]") {
           errc::bad_answer);
 }
 
-TEST_CASE("consul: a probe tells nothing there from an answer that is none",
-          "[consul]") {
-  const auto none = consul::parse_probe(kv_answer(404, ""));
-  REQUIRE(none);
-  REQUIRE(*none);
-  const auto some = consul::parse_probe(kv_answer(200, R"(["a/b/"])"));
-  REQUIRE(some);
-  REQUIRE_FALSE(*some);
-  REQUIRE_FALSE(consul::parse_probe(plain(404, "not from Consul")));
-  REQUIRE_FALSE(consul::parse_probe(plain(500, "No cluster leader")));
+TEST_CASE("consul: no names are told from an answer that is none", "[consul]") {
+  REQUIRE(consul::parse_keys(kv_answer(404, ""))->empty());
+  REQUIRE_FALSE(consul::parse_keys(plain(404, "not from Consul")));
+  REQUIRE_FALSE(consul::parse_keys(plain(500, "No cluster leader")));
 }
 
 TEST_CASE("consul: damaged answers never crash and never read as empty",
