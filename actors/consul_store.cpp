@@ -34,10 +34,10 @@ struct consul_store_state {
     ctx->http->submit(
         std::move(request), [me = caf::actor_cast<caf::actor>(self),
                              ticket](result<http_response> answer) {
-          caf::anon_send(
-              me,
-              msg::http_done{ticket, std::make_shared<result<http_response>>(
-                                         std::move(answer))});
+          caf::anon_send(me,
+                         msg::http_done{0, ticket,
+                                        std::make_shared<result<http_response>>(
+                                            std::move(answer))});
         });
   }
 

@@ -14,7 +14,9 @@ namespace zedcup {
 namespace {
 
 using std::chrono::seconds;
-using steady = std::chrono::steady_clock;
+
+/// The watch's own tickets begin with 1.
+constexpr uint64_t global_ticket = 0;
 
 struct consul_watcher_state {
   static inline const char* name = "zedcup.watcher";
@@ -28,10 +30,14 @@ struct consul_watcher_state {
   seconds global_interval{10};
 
   std::optional<consul_watch> watch; ///< engaged while leading
-  uint64_t generation = 0;           ///< of `watch`: old wakes are dropped
-  uint64_t watch_request = 0;        ///< http_driver's id, to cancel
+  uint64_t generation = 0;    ///< of `watch`: old wakes and answers are dropped
+  uint64_t watch_request = 0; ///< http_driver's id, to cancel
   uint64_t global_request = 0;
-  bool troubled = false;
+  bool reading_global = false; ///< one at a time, so that answers keep order
+  bool global_again = false;   ///< kicked meanwhile
+  /// What the syncer was told last; nullopt: nothing in this leadership, and
+  /// the zone may still hold what an earlier leader complained about.
+  std::optional<bool> troubled;
 
   const consul_options& options() const {
     return std::get<consul_options>(ctx->options.store);
@@ -47,7 +53,8 @@ struct consul_watcher_state {
     settings.stale_max_age = options().stale_max_age;
     watch.emplace(std::move(settings), std::random_device{}());
     ++generation;
-    troubled = false;
+    troubled.reset();
+    reading_global = global_again = false;
     read_global();
     poll_global();
     drive();
@@ -64,7 +71,7 @@ struct consul_watcher_state {
 
   void drive() {
     for (;;) {
-      auto now = steady::now();
+      auto now = self->clock().now();
       auto step = watch->next(now);
       switch (step.what) {
       case consul_watch::step::action::send:
@@ -80,24 +87,31 @@ struct consul_watcher_state {
   }
 
   void send(consul_watch::step step) {
-    watch_request = ctx->http->submit(
-        std::move(step.request),
-        [me = caf::actor_cast<caf::actor>(self),
-         ticket = step.ticket](result<http_response> answer) {
-          caf::anon_send(
-              me,
-              msg::http_done{ticket, std::make_shared<result<http_response>>(
-                                         std::move(answer))});
+    watch_request = submit(std::move(step.request), step.ticket);
+  }
+
+  uint64_t submit(http_request request, uint64_t ticket) {
+    return ctx->http->submit(
+        std::move(request),
+        [me = caf::actor_cast<caf::actor>(self), mine = generation,
+         ticket](result<http_response> answer) {
+          caf::anon_send(me,
+                         msg::http_done{mine, ticket,
+                                        std::make_shared<result<http_response>>(
+                                            std::move(answer))});
         });
   }
 
   void on_answer(const msg::http_done& done) {
-    if (!watch)
+    if (!watch || done.generation != generation)
       return;
-    auto outcome =
-        watch->on_answer(done.ticket, std::move(*done.answer), steady::now());
+    if (done.ticket == global_ticket)
+      return on_global(*done.answer);
+    auto from = watch->target_index(); // a failure moves on to the next
+    auto outcome = watch->on_answer(done.ticket, std::move(*done.answer),
+                                    self->clock().now());
     if (outcome.problem)
-      on_problem(*outcome.problem);
+      on_problem(*outcome.problem, from);
     else if (watch->failures() == 0)
       on_success();
     if (outcome.publish)
@@ -107,11 +121,11 @@ struct consul_watcher_state {
     drive();
   }
 
-  void on_problem(const error& problem) {
-    auto where = targets[watch->target_index()].endpoint->authority();
+  void on_problem(const error& problem, size_t target) {
+    auto where = targets[target].endpoint->authority();
     auto text = "consul " + where + ": " + problem.message;
     // The first of a row is news, the rest would only fill the log.
-    if (troubled)
+    if (troubled == true)
       ctx->log->debug("{}", text);
     else
       ctx->log->warn("{}; trying again", text);
@@ -120,34 +134,56 @@ struct consul_watcher_state {
   }
 
   void on_success() {
-    if (!troubled)
+    if (troubled == false)
       return;
+    if (troubled == true)
+      ctx->log->info("consul answers again");
     troubled = false;
-    ctx->log->info("consul answers again");
     tell(self->system(), place::syncer, msg::trouble{});
   }
 
   // ---- the global settings -------------------------------------------------
 
+  std::string global_prefix() const { return ctx->options.prefix + "/config/"; }
+
   void read_global() {
-    auto& to = targets[watch->target_index()];
-    auto prefix = ctx->options.prefix + "/config/";
-    auto request = consul::read_tree(to, prefix);
+    if (reading_global) {
+      global_again = true;
+      return;
+    }
+    reading_global = true;
+    auto request =
+        consul::read_tree(targets[watch->target_index()], global_prefix());
     request.close_after = true; // so that a node rests on one connection
-    global_request = ctx->http->submit(
-        std::move(request), [me = caf::actor_cast<caf::actor>(self),
-                             prefix](result<http_response> answer) {
-          if (!answer)
-            return; // the watch reports the store's troubles
-          auto read = consul::parse_tree(*answer, prefix);
-          if (read)
-            caf::anon_send(me, msg::global_read{std::make_shared<const kv_tree>(
-                                   std::move(read->tree))});
-        });
+    global_request = submit(std::move(request), global_ticket);
+  }
+
+  /// An error is left to the watch, which meets it too, and to the next poll.
+  void on_global(const result<http_response>& answer) {
+    reading_global = false;
+    if (answer)
+      if (auto read = consul::parse_tree(*answer, global_prefix()))
+        tell(self->system(), place::syncer,
+             msg::global_read{
+                 std::make_shared<const kv_tree>(std::move(read->tree))});
+    if (std::exchange(global_again, false))
+      read_global();
   }
 
   void poll_global() {
     self->delayed_send(self, global_interval, msg::global_poll{generation});
+  }
+
+  void on_kick() {
+    if (!watch)
+      return;
+    read_global();
+    // A blocking query in flight sees the news by itself.
+    if (watch->failures() == 0)
+      return;
+    if (watch->kick())
+      ctx->http->cancel(watch_request);
+    drive();
   }
 
   void on_pace(const msg::pace_is& pace) {
@@ -186,22 +222,7 @@ caf::behavior consul_watcher(caf::stateful_actor<consul_watcher_state>* self,
         self->state.read_global();
         self->state.poll_global();
       },
-      [=](const msg::global_read& read) {
-        if (self->state.watch)
-          tell(self->system(), place::syncer, read);
-      },
-      [=](const msg::kick&) {
-        auto& st = self->state;
-        if (!st.watch)
-          return;
-        st.read_global();
-        // A blocking query in flight sees the news by itself.
-        if (st.watch->failures() == 0)
-          return;
-        if (st.watch->kick())
-          st.ctx->http->cancel(st.watch_request);
-        st.drive();
-      },
+      [=](const msg::kick&) { self->state.on_kick(); },
       [=](const msg::pace_is& pace) { self->state.on_pace(pace); },
   };
 }

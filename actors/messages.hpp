@@ -110,8 +110,10 @@ struct revision_reply {
   result<uint64_t> revision;
 };
 
-/// http_driver's thread -> the actor that submitted.
+/// http_driver's thread -> the actor that submitted. `generation` and `ticket`
+/// are that actor's own: which of its requests this answers.
 struct http_done {
+  uint64_t generation;
   uint64_t ticket;
   std::shared_ptr<result<http_response>> answer;
 };
