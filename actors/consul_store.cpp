@@ -20,7 +20,17 @@ struct consul_store_state {
   std::vector<consul_target> targets;
   size_t target = 0;
   uint64_t next_ticket = 1;
-  std::unordered_map<uint64_t, finisher> waiting;
+  struct call {
+    finisher finish;
+    size_t target = 0; ///< where it went
+  };
+  std::unordered_map<uint64_t, call> waiting;
+
+  /// Whoever asked must not wait for the bound of its request.
+  ~consul_store_state() {
+    for (auto& [ticket, open_call] : waiting)
+      open_call.finish(error{errc::unavailable, "the store was restarted"});
+  }
 
   const consul_options& options() const {
     return std::get<consul_options>(ctx->options.store);
@@ -30,14 +40,14 @@ struct consul_store_state {
     auto ticket = next_ticket++;
     // Writes are rare: at rest a node keeps one connection, its leader's.
     request.close_after = true;
-    waiting.emplace(ticket, std::move(finish));
+    waiting.emplace(ticket, call{std::move(finish), target});
     ctx->http->submit(
         std::move(request), [me = caf::actor_cast<caf::actor>(self),
                              ticket](result<http_response> answer) {
-          caf::anon_send(
-              me,
-              msg::http_done{ticket, std::make_shared<result<http_response>>(
-                                         std::move(answer))});
+          caf::anon_send(me,
+                         msg::http_done{0, ticket,
+                                        std::make_shared<result<http_response>>(
+                                            std::move(answer))});
         });
   }
 
@@ -45,11 +55,17 @@ struct consul_store_state {
     auto at = waiting.find(done.ticket);
     if (at == waiting.end())
       return;
-    auto finish = std::move(at->second);
+    auto ended = std::move(at->second);
     waiting.erase(at);
-    if (!*done.answer)
+    // Of several calls that fail on one server, the first moves on.
+    if (ended.target == target && useless(*done.answer))
       target = (target + 1) % targets.size();
-    finish(std::move(*done.answer));
+    ended.finish(std::move(*done.answer));
+  }
+
+  /// Another server may do better: nobody there, or one without a leader.
+  static bool useless(const result<http_response>& answer) {
+    return !answer || answer->status >= 500;
   }
 
   caf::response_promise read(const std::string& prefix) {

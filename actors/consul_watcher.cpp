@@ -15,7 +15,10 @@ namespace zedcup {
 namespace {
 
 using std::chrono::seconds;
-using steady = std::chrono::steady_clock;
+
+/// Of the short calls beside the watch, whose own tickets count up from 1.
+constexpr uint64_t global_ticket = 0;
+constexpr uint64_t names_ticket = UINT64_MAX;
 
 struct consul_watcher_state {
   static inline const char* name = "zedcup.watcher";
@@ -29,12 +32,17 @@ struct consul_watcher_state {
   seconds global_interval{10};
 
   std::optional<consul_watch> watch; ///< engaged while leading
-  uint64_t generation = 0;           ///< of `watch`: old wakes are dropped
-  uint64_t polls = 0;                ///< its rounds: an older round is dropped
-  uint64_t watch_request = 0;        ///< http_driver's id, to cancel
+  uint64_t generation = 0;    ///< of `watch`: old wakes and answers are dropped
+  uint64_t polls = 0;         ///< its rounds: an older round is dropped
+  uint64_t watch_request = 0; ///< http_driver's id, to cancel
   uint64_t global_request = 0;
   uint64_t names_request = 0;
-  bool troubled = false;
+  bool reading_global = false; ///< one at a time, so that answers keep order
+  bool global_again = false;   ///< kicked meanwhile
+  bool listing_names = false;
+  /// What the syncer was told last; nullopt: nothing in this leadership, and
+  /// the zone may still hold what an earlier leader complained about.
+  std::optional<bool> troubled;
 
   const consul_options& options() const {
     return std::get<consul_options>(ctx->options.store);
@@ -50,7 +58,8 @@ struct consul_watcher_state {
     settings.stale_max_age = options().stale_max_age;
     watch.emplace(std::move(settings), std::random_device{}());
     ++generation;
-    troubled = false;
+    troubled.reset();
+    reading_global = global_again = listing_names = false;
     read_global();
     poll_global();
     drive();
@@ -69,7 +78,7 @@ struct consul_watcher_state {
 
   void drive() {
     for (;;) {
-      auto now = steady::now();
+      auto now = self->clock().now();
       auto step = watch->next(now);
       switch (step.what) {
       case consul_watch::step::action::send:
@@ -84,31 +93,34 @@ struct consul_watcher_state {
     }
   }
 
-  /// Unique over all watches: a cancelled request of the one before must not
-  /// pass for an answer to this one.
-  uint64_t with_generation(uint64_t ticket) const {
-    return generation << 32 | ticket;
+  void send(consul_watch::step step) {
+    watch_request = submit(std::move(step.request), step.ticket);
   }
 
-  void send(consul_watch::step step) {
-    watch_request = ctx->http->submit(
-        std::move(step.request),
-        [me = caf::actor_cast<caf::actor>(self),
-         ticket = with_generation(step.ticket)](result<http_response> answer) {
-          caf::anon_send(
-              me,
-              msg::http_done{ticket, std::make_shared<result<http_response>>(
-                                         std::move(answer))});
+  uint64_t submit(http_request request, uint64_t ticket) {
+    return ctx->http->submit(
+        std::move(request),
+        [me = caf::actor_cast<caf::actor>(self), mine = generation,
+         ticket](result<http_response> answer) {
+          caf::anon_send(me,
+                         msg::http_done{mine, ticket,
+                                        std::make_shared<result<http_response>>(
+                                            std::move(answer))});
         });
   }
 
   void on_answer(const msg::http_done& done) {
-    if (!watch || done.ticket >> 32 != generation)
+    if (!watch || done.generation != generation)
       return;
-    auto outcome = watch->on_answer(done.ticket & UINT32_MAX,
-                                    std::move(*done.answer), steady::now());
+    if (done.ticket == global_ticket)
+      return on_global(*done.answer);
+    if (done.ticket == names_ticket)
+      return on_names(*done.answer);
+    auto from = watch->target_index(); // a failure moves on to the next
+    auto outcome = watch->on_answer(done.ticket, std::move(*done.answer),
+                                    self->clock().now());
     if (outcome.problem)
-      on_problem(*outcome.problem);
+      on_problem(*outcome.problem, from);
     else if (watch->failures() == 0)
       on_success();
     if (outcome.publish)
@@ -118,13 +130,13 @@ struct consul_watcher_state {
     drive();
   }
 
-  void on_problem(const error& problem) {
-    auto where = targets[watch->target_index()].endpoint->authority();
+  void on_problem(const error& problem, size_t target) {
+    auto where = targets[target].endpoint->authority();
     auto text = problem.message.rfind(where, 0) == 0
                     ? "consul " + problem.message
                     : "consul " + where + ": " + problem.message;
     // The first of a row is news, the rest would only fill the log.
-    if (troubled)
+    if (troubled == true)
       ctx->log->debug("{}", text);
     else
       ctx->log->warn("{}; trying again", text);
@@ -133,10 +145,11 @@ struct consul_watcher_state {
   }
 
   void on_success() {
-    if (!troubled)
+    if (troubled == false)
       return;
+    if (troubled == true)
+      ctx->log->info("consul answers again");
     troubled = false;
-    ctx->log->info("consul answers again");
     tell(self->system(), place::syncer, msg::trouble{});
   }
 
@@ -157,25 +170,24 @@ struct consul_watcher_state {
   /// for `kv delete -recurse` of the prefix itself or of one above it: the
   /// tombstone lies outside. So the names are compared now and then.
   void list_instances() {
+    if (listing_names || watch->failures() != 0 || !watch->published() ||
+        watch->published()->entries.empty())
+      return;
+    listing_names = true;
     auto request = consul::list_folders(targets[watch->target_index()],
                                         instances_prefix());
     request.close_after = true;
-    names_request = ctx->http->submit(
-        std::move(request),
-        [me = caf::actor_cast<caf::actor>(self)](result<http_response> answer) {
-          if (!answer)
-            return;
-          auto names = consul::parse_keys(*answer);
-          if (names)
-            caf::anon_send(me, msg::folders_read{std::move(*names)});
-        });
+    names_request = submit(std::move(request), names_ticket);
   }
 
-  void on_folders(const std::vector<std::string>& folders) {
-    if (!watch || !watch->published())
+  void on_names(const result<http_response>& answer) {
+    listing_names = false;
+    if (!answer || !watch->published())
       return;
-    const std::unordered_set<std::string> present(folders.begin(),
-                                                  folders.end());
+    auto names = consul::parse_keys(*answer);
+    if (!names)
+      return;
+    const std::unordered_set<std::string> present(names->begin(), names->end());
     const auto skip = instances_prefix().size();
     for (auto& entry : watch->published()->entries) {
       auto slash = entry.key.find('/', skip);
@@ -187,25 +199,43 @@ struct consul_watcher_state {
 
   // ---- the global settings -------------------------------------------------
 
+  std::string global_prefix() const { return ctx->options.prefix + "/config/"; }
+
   void read_global() {
-    auto& to = targets[watch->target_index()];
-    auto prefix = ctx->options.prefix + "/config/";
-    auto request = consul::read_tree(to, prefix);
+    if (reading_global) {
+      global_again = true;
+      return;
+    }
+    reading_global = true;
+    auto request =
+        consul::read_tree(targets[watch->target_index()], global_prefix());
     request.close_after = true; // so that a node rests on one connection
-    global_request = ctx->http->submit(
-        std::move(request), [me = caf::actor_cast<caf::actor>(self),
-                             prefix](result<http_response> answer) {
-          if (!answer)
-            return; // the watch reports the store's troubles
-          auto read = consul::parse_tree(*answer, prefix);
-          if (read)
-            caf::anon_send(me, msg::global_read{std::make_shared<const kv_tree>(
-                                   std::move(read->tree))});
-        });
+    global_request = submit(std::move(request), global_ticket);
+  }
+
+  /// An error is left to the watch, which meets it too, and to the next poll.
+  void on_global(const result<http_response>& answer) {
+    reading_global = false;
+    if (answer)
+      if (auto read = consul::parse_tree(*answer, global_prefix()))
+        tell(self->system(), place::syncer,
+             msg::global_read{
+                 std::make_shared<const kv_tree>(std::move(read->tree))});
+    if (std::exchange(global_again, false))
+      read_global();
   }
 
   void poll_global() {
     self->delayed_send(self, global_interval, msg::global_poll{++polls});
+  }
+
+  void on_kick() {
+    if (!watch)
+      return;
+    read_global();
+    // A blocking query in flight sees the news by itself.
+    if (watch->failures() > 0)
+      read_again();
   }
 
   void on_pace(const msg::pace_is& pace) {
@@ -249,22 +279,7 @@ caf::behavior consul_watcher(caf::stateful_actor<consul_watcher_state>* self,
         self->state.list_instances();
         self->state.poll_global();
       },
-      [=](const msg::folders_read& read) {
-        self->state.on_folders(read.folders);
-      },
-      [=](const msg::global_read& read) {
-        if (self->state.watch)
-          tell(self->system(), place::syncer, read);
-      },
-      [=](const msg::kick&) {
-        auto& st = self->state;
-        if (!st.watch)
-          return;
-        st.read_global();
-        // A blocking query in flight sees the news by itself.
-        if (st.watch->failures() > 0)
-          st.read_again();
-      },
+      [=](const msg::kick&) { self->state.on_kick(); },
       [=](const msg::pace_is& pace) { self->state.on_pace(pace); },
   };
 }

@@ -53,12 +53,6 @@ struct global_poll {
   uint64_t round;
 };
 
-/// watcher -> itself: the folders (and stray keys) right below the instances'
-/// prefix.
-struct folders_read {
-  std::vector<std::string> folders;
-};
-
 /// facade -> syncer: what the zone holds.
 struct zone_instance {
   std::string name;
@@ -116,8 +110,10 @@ struct revision_reply {
   result<uint64_t> revision;
 };
 
-/// http_driver's thread -> the actor that submitted.
+/// http_driver's thread -> the actor that submitted. `generation` and `ticket`
+/// are that actor's own: which of its requests this answers.
 struct http_done {
+  uint64_t generation;
   uint64_t ticket;
   std::shared_ptr<result<http_response>> answer;
 };
@@ -139,7 +135,6 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_read)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::trouble)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::pace_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_poll)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::folders_read)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_instance)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_global)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::zone_synced)
