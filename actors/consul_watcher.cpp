@@ -20,6 +20,9 @@ using std::chrono::seconds;
 constexpr uint64_t global_ticket = 0;
 constexpr uint64_t names_ticket = UINT64_MAX;
 
+/// A store that is back is noticed within this.
+constexpr std::chrono::milliseconds catch_up{2000};
+
 struct consul_watcher_state {
   static inline const char* name = "zedcup.watcher";
 
@@ -56,6 +59,7 @@ struct consul_watcher_state {
     settings.prefix = instances_prefix();
     settings.wait = wait;
     settings.stale_max_age = options().stale_max_age;
+    settings.backoff_max = catch_up;
     watch.emplace(std::move(settings), std::random_device{}());
     ++generation;
     troubled.reset();

@@ -60,6 +60,10 @@ struct store_trouble {
   std::string text;
 };
 
+/// The syncer begins anew and has forgotten what it was given to follow: give
+/// it the zone's content again.
+struct content_wanted {};
+
 /// The end of a write that was ordered by `write()`.
 struct write_done {
   uint64_t ask_id = 0;

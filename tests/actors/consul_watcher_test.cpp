@@ -59,6 +59,10 @@ public:
   std::shared_ptr<fake_http> http = std::make_shared<fake_http>();
 };
 
+http_response one_instance(uint64_t index) {
+  return tree_answer({{"zedcup/instances/a/ssl", "true"}}, index);
+}
+
 const char* const config = "/config/";
 const char* const instances = "/instances/";
 
@@ -166,7 +170,7 @@ TEST_CASE_METHOD(watching, "consul watcher: trouble is logged once, and told",
   CHECK(take_log() == lines{"8 consul 127.0.0.1:8500: connection refused"});
   pass(200ms);
   take();
-  answer(instances, tree_answer({}, 7));
+  answer(instances, one_instance(7));
   CHECK(take() == lines{"trouble ", "instances 7"});
   CHECK(take_log() == lines{"6 consul answers again"});
 }
@@ -189,9 +193,9 @@ TEST_CASE_METHOD(watching,
   // The zone may still hold the complaint of the leader before.
   for (int i = 0; i < 2; ++i) {
     become(role::leader);
-    answer(instances, tree_answer({}, 7));
+    answer(instances, one_instance(7));
     CHECK(take() == lines{"trouble ", "instances 7"});
-    answer(instances, tree_answer({}, 7));
+    answer(instances, one_instance(7));
     CHECK(take().empty());
   }
 }
@@ -223,7 +227,7 @@ TEST_CASE_METHOD(watching,
     answer(http->take_cancelled(), given_up);
   CHECK(take().empty());
   CHECK(take_log().empty());
-  answer(instances, tree_answer({}, 7));
+  answer(instances, one_instance(7));
   CHECK(take() == lines{"trouble ", "instances 7"});
 }
 
@@ -268,7 +272,7 @@ TEST_CASE_METHOD(watching, "consul watcher: a kick ends a back-off",
 TEST_CASE_METHOD(watching, "consul watcher: a kick leaves a blocking query be",
                  "[consul_watcher]") {
   become(role::leader);
-  answer(instances, tree_answer({}, 5));
+  answer(instances, one_instance(5));
   const auto id = http->open.back().id;
   tell_watcher(msg::kick{});
   CHECK(http->count(instances) == 1);
