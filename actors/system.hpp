@@ -80,8 +80,9 @@ struct log_line {
   std::string text;
 };
 
-using loop_message = std::variant<instance_changed, global_changed, synced,
-                                  store_trouble, write_done, log_line>;
+using loop_message =
+    std::variant<instance_changed, global_changed, synced, store_trouble,
+                 content_wanted, write_done, log_line>;
 
 // ---- What goes in ------------------------------------------------------
 

@@ -269,7 +269,9 @@ void runtime::on(store_trouble& message) {
   changed();
 }
 
-void runtime::on(content_wanted&) { zone_seen_ = 0; } // the next tick looks
+void runtime::on(content_wanted&) {
+  zone_seen_ = 0;
+} // the next tick looks
 
 void runtime::on(write_done& message) {
   if (!message.error.empty())
