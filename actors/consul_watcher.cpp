@@ -3,6 +3,7 @@
 #include <chrono>
 #include <optional>
 #include <random>
+#include <unordered_set>
 #include <utility>
 
 #include "actors/guard.hpp"
@@ -15,8 +16,9 @@ namespace {
 
 using std::chrono::seconds;
 
-/// The watch's own tickets begin with 1.
+/// The watch's own tickets count up from 1.
 constexpr uint64_t global_ticket = 0;
+constexpr uint64_t folders_ticket = UINT64_MAX;
 
 struct consul_watcher_state {
   static inline const char* name = "zedcup.watcher";
@@ -31,10 +33,13 @@ struct consul_watcher_state {
 
   std::optional<consul_watch> watch; ///< engaged while leading
   uint64_t generation = 0;    ///< of `watch`: old wakes and answers are dropped
+  uint64_t polls = 0;         ///< its rounds: an older round is dropped
   uint64_t watch_request = 0; ///< http_driver's id, to cancel
   uint64_t global_request = 0;
+  uint64_t folders_request = 0;
   bool reading_global = false; ///< one at a time, so that answers keep order
   bool global_again = false;   ///< kicked meanwhile
+  bool listing_folders = false;
   /// What the syncer was told last; nullopt: nothing in this leadership, and
   /// the zone may still hold what an earlier leader complained about.
   std::optional<bool> troubled;
@@ -48,13 +53,13 @@ struct consul_watcher_state {
   void start() {
     consul_watch_settings settings;
     settings.targets = targets;
-    settings.prefix = ctx->options.prefix + "/instances/";
+    settings.prefix = instances_prefix();
     settings.wait = wait;
     settings.stale_max_age = options().stale_max_age;
     watch.emplace(std::move(settings), std::random_device{}());
     ++generation;
     troubled.reset();
-    reading_global = global_again = false;
+    reading_global = global_again = listing_folders = false;
     read_global();
     poll_global();
     drive();
@@ -65,8 +70,10 @@ struct consul_watcher_state {
       return;
     watch.reset();
     ++generation;
+    ++polls;
     ctx->http->cancel(watch_request);
     ctx->http->cancel(global_request);
+    ctx->http->cancel(folders_request);
   }
 
   void drive() {
@@ -107,6 +114,8 @@ struct consul_watcher_state {
       return;
     if (done.ticket == global_ticket)
       return on_global(*done.answer);
+    if (done.ticket == folders_ticket)
+      return on_folders(*done.answer);
     auto from = watch->target_index(); // a failure moves on to the next
     auto outcome = watch->on_answer(done.ticket, std::move(*done.answer),
                                     self->clock().now());
@@ -123,7 +132,9 @@ struct consul_watcher_state {
 
   void on_problem(const error& problem, size_t target) {
     auto where = targets[target].endpoint->authority();
-    auto text = "consul " + where + ": " + problem.message;
+    auto text = problem.message.rfind(where, 0) == 0
+                    ? "consul " + problem.message
+                    : "consul " + where + ": " + problem.message;
     // The first of a row is news, the rest would only fill the log.
     if (troubled == true)
       ctx->log->debug("{}", text);
@@ -140,6 +151,49 @@ struct consul_watcher_state {
       ctx->log->info("consul answers again");
     troubled = false;
     tell(self->system(), place::syncer, msg::trouble{});
+  }
+
+  /// Forgets the request in flight (if there is one) and reads again.
+  void read_again() {
+    if (watch->kick())
+      ctx->http->cancel(watch_request);
+    drive();
+  }
+
+  // ---- deletions from further up -------------------------------------------
+
+  std::string instances_prefix() const {
+    return ctx->options.prefix + "/instances/";
+  }
+
+  /// Consul wakes a blocking query for what is deleted below its prefix, not
+  /// for `kv delete -recurse` of the prefix itself or of one above it: the
+  /// tombstone lies outside. So the names are compared now and then.
+  void list_folders() {
+    if (std::exchange(listing_folders, true))
+      return;
+    auto request = consul::list_folders(targets[watch->target_index()],
+                                        instances_prefix());
+    request.close_after = true;
+    folders_request = submit(std::move(request), folders_ticket);
+  }
+
+  void on_folders(const result<http_response>& answer) {
+    listing_folders = false;
+    if (!answer || !watch->published())
+      return;
+    auto folders = consul::parse_keys(*answer);
+    if (!folders)
+      return;
+    const std::unordered_set<std::string> present(folders->begin(),
+                                                  folders->end());
+    const auto skip = instances_prefix().size();
+    for (auto& entry : watch->published()->entries) {
+      auto slash = entry.key.find('/', skip);
+      auto folder = entry.key.substr(0, slash + (slash != std::string::npos));
+      if (present.count(folder) == 0)
+        return read_again();
+    }
   }
 
   // ---- the global settings -------------------------------------------------
@@ -171,7 +225,7 @@ struct consul_watcher_state {
   }
 
   void poll_global() {
-    self->delayed_send(self, global_interval, msg::global_poll{generation});
+    self->delayed_send(self, global_interval, msg::global_poll{++polls});
   }
 
   void on_kick() {
@@ -179,17 +233,18 @@ struct consul_watcher_state {
       return;
     read_global();
     // A blocking query in flight sees the news by itself.
-    if (watch->failures() == 0)
-      return;
-    if (watch->kick())
-      ctx->http->cancel(watch_request);
-    drive();
+    if (watch->failures() > 0)
+      read_again();
   }
 
   void on_pace(const msg::pace_is& pace) {
+    const bool sooner = pace.interval < global_interval;
     global_interval = pace.interval;
-    if (wait == pace.wait)
+    if (wait == pace.wait) {
+      if (watch && sooner)
+        poll_global(); // not when the old interval is over
       return;
+    }
     wait = pace.wait;
     if (watch) {
       stop();
@@ -217,9 +272,10 @@ caf::behavior consul_watcher(caf::stateful_actor<consul_watcher_state>* self,
           self->state.drive();
       },
       [=](const msg::global_poll& due) {
-        if (!self->state.watch || due.generation != self->state.generation)
+        if (!self->state.watch || due.round != self->state.polls)
           return;
         self->state.read_global();
+        self->state.list_folders();
         self->state.poll_global();
       },
       [=](const msg::kick&) { self->state.on_kick(); },

@@ -169,10 +169,9 @@ struct embedded_watcher_state {
     looking = false;
     bool failed = !problem.empty();
     if (failed && troubled != true)
-      ctx->log->warn("embedded store: {}; trying again", problem);
+      ctx->log->warn("{}; trying again", problem);
     if (failed || troubled != false)
-      tell(self->system(), place::syncer,
-           msg::trouble{failed ? "embedded store: " + problem : ""});
+      tell(self->system(), place::syncer, msg::trouble{problem});
     troubled = failed;
     if (std::exchange(again, false))
       look();

@@ -50,7 +50,7 @@ struct pace_is {
 
 /// watcher -> itself: time to read the global settings again.
 struct global_poll {
-  uint64_t generation;
+  uint64_t round;
 };
 
 /// facade -> syncer: what the zone holds.

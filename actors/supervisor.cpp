@@ -126,7 +126,8 @@ struct supervisor_state {
 };
 
 caf::behavior supervisor(caf::stateful_actor<supervisor_state>* self,
-                         context_ptr ctx, std::vector<child_spec> specs) {
+                         context_ptr ctx, std::vector<child_spec> specs,
+                         const std::function<void()>& started) {
   log_exceptions(self, ctx);
   auto& state = self->state;
   state.self = self;
@@ -138,6 +139,8 @@ caf::behavior supervisor(caf::stateful_actor<supervisor_state>* self,
     state.children.push_back(child{std::move(spec), nullptr, 0, {}});
   for (size_t i = 0; i < state.children.size(); ++i)
     state.start(i);
+  if (started)
+    started();
   return {
       [=](const msg::role_is& changed) {
         self->state.current = changed.now;
@@ -150,8 +153,10 @@ caf::behavior supervisor(caf::stateful_actor<supervisor_state>* self,
 } // namespace
 
 caf::actor spawn_supervisor(caf::actor_system& sys, context_ptr ctx,
-                            std::vector<child_spec> children) {
-  auto handle = sys.spawn(supervisor, std::move(ctx), std::move(children));
+                            std::vector<child_spec> children,
+                            std::function<void()> started) {
+  auto handle = sys.spawn(supervisor, std::move(ctx), std::move(children),
+                          std::move(started));
   sys.registry().put(place_atom(place::supervisor),
                      caf::actor_cast<caf::strong_actor_ptr>(handle));
   return handle;

@@ -21,7 +21,9 @@ struct child_spec {
 /// the count over. Restarting one sends everyone the current role anew, so
 /// that nobody waits for what the old one had promised.
 /// Told to exit, it ends its children first and itself with the last of them.
+/// @param started called, on its thread, when every child had its first start.
 caf::actor spawn_supervisor(caf::actor_system& sys, context_ptr ctx,
-                            std::vector<child_spec> children);
+                            std::vector<child_spec> children,
+                            std::function<void()> started = {});
 
 } // namespace zedcup

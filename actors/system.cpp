@@ -61,6 +61,9 @@ caf::actor_system_config& prepare(caf::actor_system_config& config) {
   return config;
 }
 
+/// Starting takes about a millisecond; the event loop waits for it.
+constexpr std::chrono::seconds start_patience{2};
+
 std::vector<child_spec> children_for(const context_ptr& ctx) {
   bool embedded = std::holds_alternative<embedded_target>(ctx->options.store);
   auto bind = [&](caf::actor (*spawn)(caf::actor_system&, context_ptr)) {
@@ -82,7 +85,13 @@ public:
       : http_(std::move(http)),
         ctx_(std::make_shared<const context>(std::move(ctx))),
         actors_(std::make_unique<caf::actor_system>(prepare(config_))) {
-    spawn_supervisor(*actors_, ctx_, children_for(ctx_));
+    // What is sent before an actor is at its place would be lost: content of
+    // the zone, or somebody's first write.
+    auto started = std::make_shared<std::promise<void>>();
+    auto all_started = started->get_future();
+    spawn_supervisor(*actors_, ctx_, children_for(ctx_),
+                     [started] { started->set_value(); });
+    (void)all_started.wait_for(start_patience);
   }
 
   void set_role(role now) override {

@@ -18,6 +18,8 @@ using std::chrono::milliseconds;
 constexpr unsigned attempts_limit = 5;
 constexpr milliseconds first_retry{100}; ///< doubling: 1.5 s in all
 constexpr std::chrono::seconds commit_timeout{15};
+/// No new attempt after this: somebody waits for the answer.
+constexpr std::chrono::seconds patience{5};
 
 /// One order on its way.
 struct job {
@@ -27,6 +29,7 @@ struct job {
   kv_leaves leaves;
   std::optional<write_plan> plan;
   unsigned attempts = 0;
+  caf::actor_clock::time_point begun{};
   uint64_t revision = 0; ///< highest that a commit returned
 };
 
@@ -119,6 +122,7 @@ struct writer_state {
 
   void begin(job fresh) {
     auto id = next_job++;
+    fresh.begun = self->clock().now();
     jobs.emplace(id, std::move(fresh));
     attempt(id);
   }
@@ -161,8 +165,9 @@ struct writer_state {
               on_commit(id, reply.outcome);
             },
             [this, id](const caf::error& failure) {
-              on_failure(id,
-                         {errc::unavailable, self->system().render(failure)});
+              on_failure(
+                  id, {errc::unavailable, "the store does not answer: " +
+                                              self->system().render(failure)});
             });
   }
 
@@ -180,7 +185,8 @@ struct writer_state {
     bool passing = failure.code == errc::unavailable ||
                    failure.code == errc::timed_out ||
                    failure.code == errc::bad_answer;
-    if (!passing || work.attempts >= attempts_limit)
+    const auto spent = self->clock().now() - work.begun;
+    if (!passing || work.attempts >= attempts_limit || spent > patience)
       return finish(id, failure.message);
     auto delay = first_retry * (1 << (work.attempts - 1));
     self->delayed_send(self, delay, msg::retry_order{id});

@@ -118,12 +118,13 @@ local function require_init()
 end
 
 
---- Starts zedcup in this worker. Call in init_worker_by_lua.
+--- Starts zedcup in this worker. Call in init_worker_by_lua; a second call does
+--- nothing.
 ---@return nil
 ---@return string|nil err also logged
 function _M.run_workers()
     local ok, err = require_init()
-    if ok then
+    if ok and not zffi.state().running then
         local sema
         sema, err = dispatcher.start(ngx.shared[dict_names.cache])
         if sema then

@@ -1,28 +1,13 @@
 #include "nginx/bridge.hpp"
 
 #include <cstdlib>
-#include <dlfcn.h>
 #include <functional>
 #include <unistd.h>
 #include <utility>
 
 #include "config/decode.hpp"
-#include "config/tree.hpp"
 
 namespace zedcup {
-
-/// A copy of what the zone holds, made under its lock.
-struct zone_content {
-  struct entry {
-    std::string name;
-    uint64_t revision = 0;
-    std::optional<std::string> json; ///< nullopt: unchanged
-  };
-  std::vector<entry> entries;
-  ngx_http_zedcup_zone_state_t state{};
-  bool ours = false;   ///< it is our store's
-  bool failed = false; ///< out of memory while copying: look again later
-};
 
 namespace {
 
@@ -38,22 +23,6 @@ constexpr milliseconds first_sync_patience{2000};
 std::unique_ptr<runtime> current_runtime;
 uint32_t epoch = 1;
 
-extern "C" void visit_zone_entry(void* ctx, const u_char* name, size_t name_len,
-                                 uint64_t revision, const u_char* json,
-                                 size_t json_len) {
-  auto& content = *static_cast<zone_content*>(ctx);
-  try {
-    zone_content::entry seen;
-    seen.name.assign(reinterpret_cast<const char*>(name), name_len);
-    seen.revision = revision;
-    if (json != nullptr)
-      seen.json.emplace(reinterpret_cast<const char*>(json), json_len);
-    content.entries.push_back(std::move(seen));
-  } catch (const std::exception&) {
-    content.failed = true; // we hold the zone's lock: nothing may escape
-  }
-}
-
 const u_char* bytes(const std::string& text) {
   return reinterpret_cast<const u_char*>(text.data());
 }
@@ -61,13 +30,6 @@ const u_char* bytes(const std::string& text) {
 void log(ngx_uint_t level, const std::string& text) {
   if (ngx_cycle->log->log_level >= level)
     ngx_http_zedcup_log(level, text.data(), text.size());
-}
-
-using sema_post_fn = int (*)(void* sema, int n);
-
-sema_post_fn find_sema_post() {
-  return reinterpret_cast<sema_post_fn>(
-      dlsym(RTLD_DEFAULT, "ngx_http_lua_ffi_sema_post"));
 }
 
 } // namespace
@@ -100,9 +62,8 @@ result<bool> start_worker_runtime(system_options options, void* lua_semaphore) {
 }
 
 runtime::runtime(system_options options, void* lua_semaphore)
-    : options_(std::move(options)), lua_semaphore_(lua_semaphore),
-      outbox_(ngx_http_zedcup_worker_wake),
-      global_json_(to_json(global_config{})) {}
+    : options_(std::move(options)), outbox_(ngx_http_zedcup_worker_wake),
+      global_json_(to_json(global_config{})), to_lua_(lua_semaphore) {}
 
 result<std::unique_ptr<runtime>>
 runtime::start(system_options options, ngx_http_zedcup_main_conf_t* zmcf,
@@ -124,20 +85,16 @@ runtime::start(system_options options, ngx_http_zedcup_main_conf_t* zmcf,
 
 // ---- the zone ----------------------------------------------------------
 
-void runtime::read_zone(uint64_t seen, zone_content& content) {
-  content.ours = ngx_http_zedcup_zone_read(seen, visit_zone_entry, &content,
-                                           &content.state) == NGX_OK;
-}
-
 /// At the start: content is decoded here, so that a worker that was respawned
 /// or reloaded serves from its first request on.
 void runtime::load_zone() {
-  zone_content content;
-  read_zone(0, content);
+  auto content = zone_content::read(0);
   zone_kicks_ = content.state.kicks;
   if (!content.ours || content.failed)
     return;
   for (auto& seen : content.entries) {
+    if (!seen.json)
+      continue; // it never found room
     if (seen.name.empty()) {
       global_json_ = std::move(*seen.json);
       global_revision_ = seen.revision;
@@ -147,7 +104,7 @@ void runtime::load_zone() {
     if (decoded)
       instances_.put(seen.name, std::move(*decoded),
                      static_cast<uint32_t>(ngx_worker));
-    zone_names_[seen.name] = seen.revision;
+    zone_names_.insert(seen.name);
   }
   zone_seen_ = content.state.seq;
   synced_ = content.state.synced != 0;
@@ -157,35 +114,36 @@ void runtime::load_zone() {
 }
 
 void runtime::look() {
-  check_waiters();
+  check_asks();
   if (!ngx_http_zedcup_zone_changed(zone_seen_))
     return;
-  zone_content content;
-  read_zone(zone_seen_, content);
+  // A leader knows the content, it is its own; but somebody may have written.
+  auto content = zone_content::read(leads_ ? UINT64_MAX : zone_seen_);
   if (content.failed)
     return; // the next tick looks again
   zone_seen_ = content.state.seq;
-  if (leads_) {
-    // What stands there is our own, but somebody may have written.
-    if (std::exchange(zone_kicks_, content.state.kicks) != content.state.kicks)
-      system_->kick();
-    return;
-  }
-  zone_kicks_ = content.state.kicks;
-  if (!content.ours)
-    return;
-  visitor_map present;
+  auto kicks = std::exchange(zone_kicks_, content.state.kicks);
+  if (leads_ && kicks != zone_kicks_)
+    system_->kick();
+  if (!leads_ && content.ours)
+    follow(std::move(content));
+}
+
+void runtime::follow(zone_content content) {
+  zone_names_.clear();
+  refused_.clear();
   for (auto& seen : content.entries) {
-    if (seen.name.empty()) {
-      if (seen.json)
-        system_->follow_global(seen.revision, std::move(*seen.json));
+    if (!seen.name.empty())
+      zone_names_.insert(seen.name);
+    if (seen.refused)
+      refused_.insert(seen.name);
+    if (!seen.json)
       continue;
-    }
-    present[seen.name] = seen.revision;
-    if (seen.json)
+    if (seen.name.empty())
+      system_->follow_global(seen.revision, std::move(*seen.json));
+    else
       system_->follow_instance(seen.name, seen.revision, std::move(*seen.json));
   }
-  zone_names_ = std::move(present);
   for (auto& name : instances_.names())
     if (zone_names_.count(name) == 0)
       instances_.remove(name);
@@ -198,16 +156,21 @@ void runtime::look() {
 
 bool runtime::publish(const std::string& name, uint64_t revision,
                       const std::string& json) {
-  if (ngx_http_zedcup_zone_put(bytes(name), name.size(), revision, bytes(json),
-                               json.size()) == NGX_OK) {
-    ngx_http_zedcup_worker_ring();
+  bool fits = ngx_http_zedcup_zone_put(bytes(name), name.size(), revision,
+                                       bytes(json), json.size()) == NGX_OK;
+  ngx_http_zedcup_worker_ring();
+  if (fits) {
+    refused_.erase(name);
     return true;
   }
+  refused_.insert(name);
+  const auto size = ngx_http_zedcup_zone_size();
   log(NGX_LOG_ERR,
-      "zone is too small: no " + std::to_string(json.size()) +
+      "the zone is too small: no " + std::to_string(json.size()) +
           " bytes in one piece for " +
           (name.empty() ? "the global settings" : "instance \"" + name + "\"") +
-          ", the last good content stays; raise zedcup_zone");
+          ", the last good content stays; set zedcup_zone to " +
+          std::to_string((size + 2 * json.size()) / 1024 + 64) + "k or more");
   return false;
 }
 
@@ -237,8 +200,8 @@ void runtime::on(instance_changed& message) {
     if ((old == nullptr || old->json() != json) &&
         !publish(message.name, message.revision, json))
       return;
-    tell_lua({ZEDCUP_MESSAGE_PUBLISH, 0, message.revision, message.name,
-              message.content->peers_json()});
+    to_lua_.push({ZEDCUP_MESSAGE_PUBLISH, 0, message.revision, message.name,
+                  message.content->peers_json()});
   } else if (leads_ || zone_names_.count(message.name) == 0) {
     return; // overtaken: removed from the zone, or read anew by ourselves
   }
@@ -261,20 +224,14 @@ void runtime::on(global_changed& message) {
   global_json_ = std::move(message.json);
   global_revision_ = message.revision;
   changed();
-  check_waiters();
+  check_asks();
 }
 
 void runtime::on(synced& message) {
   if (message.publish != leads_)
     return;
-  if (message.names) {
-    std::map<std::string, bool> wanted;
-    for (auto& name : *message.names)
-      wanted[name] = true;
-    for (auto& name : instances_.names())
-      if (wanted.count(name) == 0)
-        remove_instance(name);
-  }
+  if (message.names)
+    keep_only(*message.names);
   if (message.publish && (!synced_ || revision_ != message.revision)) {
     ngx_http_zedcup_zone_set_synced(message.revision);
     ngx_http_zedcup_worker_ring();
@@ -282,14 +239,25 @@ void runtime::on(synced& message) {
   synced_ = true;
   revision_ = message.revision;
   changed();
-  check_waiters();
+  check_asks();
+}
+
+/// As the leader: whatever is not in the store any more goes.
+void runtime::keep_only(const std::vector<std::string>& names) {
+  const std::unordered_set<std::string> wanted(names.begin(), names.end());
+  auto present = instances_.names();
+  present.insert(present.end(), refused_.begin(), refused_.end());
+  for (auto& name : present)
+    if (!name.empty() && wanted.count(name) == 0)
+      remove_instance(name);
 }
 
 /// As the leader: everywhere.
 void runtime::remove_instance(const std::string& name) {
   ngx_http_zedcup_zone_remove(bytes(name), name.size());
+  refused_.erase(name);
   instances_.remove(name);
-  tell_lua({ZEDCUP_MESSAGE_REMOVE, 0, 0, name, {}});
+  to_lua_.push({ZEDCUP_MESSAGE_REMOVE, 0, 0, name, {}});
 }
 
 void runtime::on(store_trouble& message) {
@@ -308,9 +276,9 @@ void runtime::on(write_done& message) {
   int what = message.removed            ? ZEDCUP_ASK_REMOVE_INSTANCE
              : message.instance.empty() ? ZEDCUP_ASK_CONFIGURE
                                         : ZEDCUP_ASK_CONFIGURE_INSTANCE;
-  waiters_.push_back({message.ask_id, what, std::move(message.instance),
-                      message.revision, steady::now() + apply_patience});
-  check_waiters();
+  asks_.add({message.ask_id, what, std::move(message.instance),
+             message.revision, steady::now() + apply_patience});
+  check_asks();
 }
 
 void runtime::on(log_line& message) {
@@ -322,8 +290,8 @@ void runtime::on(log_line& message) {
 uint64_t runtime::ask(int what, std::string name, std::string json) {
   auto id = next_ask_++;
   if (what == ZEDCUP_ASK_SYNCED) {
-    waiters_.push_back({id, what, {}, 0, steady::now() + first_sync_patience});
-    check_waiters();
+    asks_.add({id, what, {}, 0, steady::now() + first_sync_patience});
+    check_asks();
     return id;
   }
   write_order order;
@@ -335,72 +303,19 @@ uint64_t runtime::ask(int what, std::string name, std::string json) {
   return id;
 }
 
-bool runtime::satisfied(const waiter& waiting) const {
-  switch (waiting.what) {
-  case ZEDCUP_ASK_SYNCED:
-    return synced_;
-  case ZEDCUP_ASK_REMOVE_INSTANCE:
-    return synced_ && instances_.find(waiting.name) == nullptr;
-  case ZEDCUP_ASK_CONFIGURE:
-    return global_revision_ >= waiting.revision;
-  default:
-    return synced_ && revision_ >= waiting.revision;
-  }
-}
-
-void runtime::check_waiters() {
-  auto now = steady::now();
-  for (size_t i = 0; i < waiters_.size();) {
-    auto& waiting = waiters_[i];
-    bool done = satisfied(waiting);
-    if (!done && now < waiting.deadline) {
-      ++i;
-      continue;
-    }
-    std::string problem;
-    if (!done) {
-      problem = waiting.what == ZEDCUP_ASK_SYNCED
-                    ? "the store has not been read yet"
-                    : "written to the store, but not applied in this worker";
-      problem += trouble_.empty() ? "" : ": " + trouble_;
-    }
-    answer(waiting.id, std::move(problem));
-    waiters_.erase(waiters_.begin() + static_cast<std::ptrdiff_t>(i));
-  }
+void runtime::check_asks() {
+  asks_.check(
+      {instances_, synced_, revision_, global_revision_, trouble_, refused_},
+      [this](uint64_t id, std::string problem) {
+        answer(id, std::move(problem));
+      });
 }
 
 void runtime::answer(uint64_t id, std::string problem) {
-  tell_lua({ZEDCUP_MESSAGE_ANSWER, id, 0, {}, std::move(problem)});
+  to_lua_.push({ZEDCUP_MESSAGE_ANSWER, id, 0, {}, std::move(problem)});
 }
 
 // ---- Lua -------------------------------------------------------------------
-
-void runtime::tell_lua(lua_message message) {
-  static const sema_post_fn sema_post = find_sema_post();
-  if (lua_semaphore_ == nullptr || sema_post == nullptr)
-    return; // plain nginx: nobody to tell
-  to_lua_.push_back(std::move(message));
-  if (!lua_posted_) {
-    lua_posted_ = true;
-    sema_post(lua_semaphore_, 1);
-  }
-}
-
-int runtime::take_messages(zedcup_ffi_message_t* out, int max) {
-  taken_.clear();
-  while (!to_lua_.empty() && static_cast<int>(taken_.size()) < max) {
-    taken_.push_back(std::move(to_lua_.front()));
-    to_lua_.pop_front();
-  }
-  lua_posted_ = !to_lua_.empty(); // the caller comes back while it gets some
-  int count = 0;
-  for (auto& message : taken_)
-    out[count++] = {message.kind,        message.id,
-                    message.revision,    message.name.data(),
-                    message.name.size(), message.text.data(),
-                    message.text.size()};
-  return count;
-}
 
 void runtime::state(zedcup_ffi_state_t& out) const {
   out = {1,         synced_ ? 1 : 0, leads_ ? 1 : 0,
@@ -408,11 +323,7 @@ void runtime::state(zedcup_ffi_state_t& out) const {
 }
 
 const std::string& runtime::names_json() {
-  tree list;
-  uint32_t index = 0;
-  for (auto& name : instances_.names())
-    list.insert(std::to_string(++index), name);
-  names_json_ = list.empty() ? "[]" : tree_to_json(list);
+  names_json_ = zedcup::names_json(instances_.names());
   return names_json_;
 }
 
@@ -431,10 +342,7 @@ void runtime::lead(bool leads) {
 }
 
 void runtime::exiting() {
-  exiting_ = true;
-  static const sema_post_fn sema_post = find_sema_post();
-  if (lua_semaphore_ != nullptr && sema_post != nullptr)
-    sema_post(lua_semaphore_, 1);
+  to_lua_.wake();
 }
 
 bool runtime::stop(milliseconds deadline) {

@@ -4,28 +4,19 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
-#include <map>
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
+#include <unordered_set>
 
 #include "actors/system.hpp"
+#include "nginx/lua_queue.hpp"
 #include "nginx/ngx_http_zedcup.h"
 #include "nginx/registry.hpp"
+#include "nginx/waiting_asks.hpp"
 #include "nginx/zedcup_ffi.h"
+#include "nginx/zone_content.hpp"
 
 namespace zedcup {
-
-/// A message on its way to Lua.
-struct lua_message {
-  int kind = 0;
-  uint64_t id = 0;
-  uint64_t revision = 0;
-  std::string name;
-  std::string text;
-};
 
 class runtime {
 public:
@@ -46,28 +37,17 @@ public:
   // ---- called by Lua (ffi.cpp) ---------------------------------------------
 
   uint64_t ask(int what, std::string name, std::string json);
-  int take_messages(zedcup_ffi_message_t* out, int max);
+  lua_queue& messages() { return to_lua_; }
   void state(zedcup_ffi_state_t& out) const;
   registry& instances() { return instances_; }
   const std::string& names_json();
   const std::string& global_json() const { return global_json_; }
 
 private:
-  /// An ask that is answered when this worker has applied something.
-  struct waiter {
-    uint64_t id = 0;
-    int what = 0;
-    std::string name;
-    uint64_t revision = 0;
-    std::chrono::steady_clock::time_point deadline;
-  };
-  using visitor_map = std::map<std::string, uint64_t>;
-
   runtime(system_options options, void* lua_semaphore);
 
   void load_zone();
-  void read_zone(uint64_t seen, struct zone_content& content);
-  void tell_lua(lua_message message);
+  void follow(zone_content content);
   void changed();
 
   void on(instance_changed& message);
@@ -79,21 +59,19 @@ private:
 
   bool publish(const std::string& name, uint64_t revision,
                const std::string& json);
+  void keep_only(const std::vector<std::string>& names);
   void remove_instance(const std::string& name);
   void kick();
 
-  bool satisfied(const waiter& waiting) const;
-  void check_waiters();
+  void check_asks();
   void answer(uint64_t id, std::string problem);
 
   system_options options_;
-  void* lua_semaphore_;
   outbox<loop_message> outbox_;
   std::unique_ptr<system> system_;
   registry instances_;
 
   bool leads_ = false;
-  bool exiting_ = false;
   bool synced_ = false;
   uint64_t revision_ = 0;        ///< of the store, applied here
   uint64_t global_revision_ = 0; ///< of the read that gave global_json_
@@ -103,13 +81,12 @@ private:
 
   uint64_t zone_seen_ = 0;
   uint64_t zone_kicks_ = 0;
-  visitor_map zone_names_; ///< what the zone held at the last look
+  std::unordered_set<std::string> zone_names_; ///< at the last look
+  std::unordered_set<std::string> refused_;    ///< see applied_state
 
-  std::vector<waiter> waiters_;
+  waiting_asks asks_;
   uint64_t next_ask_ = 1;
-  std::deque<lua_message> to_lua_;
-  std::deque<lua_message> taken_; ///< alive while Lua reads their strings
-  bool lua_posted_ = false;
+  lua_queue to_lua_;
 };
 
 /// The worker's runtime; nullptr before start and after stop.

@@ -89,7 +89,7 @@ const volatile uint32_t* zedcup_ffi_epoch_get(void) {
 
 int zedcup_ffi_messages_take(zedcup_ffi_message_t* out, int max) {
   return guarded(0, [&](zedcup::runtime& runtime) {
-    return runtime.take_messages(out, max);
+    return runtime.messages().take(out, max);
   });
 }
 

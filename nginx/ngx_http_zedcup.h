@@ -36,10 +36,18 @@ extern ngx_module_t  ngx_http_zedcup_module;
 
 /* ---- ngx_http_zedcup_zone.c: the truth between the workers ------------- */
 
-/* Called for every entry under the zone's lock: must copy and not throw.
- * json is NULL for an entry that has not changed since `seen`. */
-typedef void (*ngx_http_zedcup_zone_visit_pt)(void *ctx, const u_char *name,
-    size_t name_len, uint64_t revision, const u_char *json, size_t json_len);
+typedef struct {
+    uint64_t          revision;       /* of the content */
+    ngx_uint_t        refused;        /* newer content found no room */
+    const u_char     *name;
+    size_t            name_len;
+    const u_char     *json;           /* NULL: as before, or none at all */
+    size_t            json_len;
+} ngx_http_zedcup_zone_entry_t;
+
+/* Called for every entry under the zone's lock: must copy and not throw. */
+typedef void (*ngx_http_zedcup_zone_visit_pt)(void *ctx,
+    const ngx_http_zedcup_zone_entry_t *entry);
 
 typedef struct {
     uint64_t          seq;            /* raised by every change of content */
@@ -58,15 +66,17 @@ void ngx_http_zedcup_zone_set_store(uint64_t store);
 /* Cheap, without the lock: did anything change since `seen`? */
 ngx_uint_t ngx_http_zedcup_zone_changed(uint64_t seen);
 
-/* NGX_DECLINED: the content is another store's; only state->seq is set. */
+/* Visits all entries, with the content of those that changed after `seen`.
+ * NGX_DECLINED: the content is another store's; only state->seq is set. */
 ngx_int_t ngx_http_zedcup_zone_read(uint64_t seen,
     ngx_http_zedcup_zone_visit_pt visit, void *ctx,
     ngx_http_zedcup_zone_state_t *state);
 
 /* An empty name is the global settings. NGX_ERROR: no room for `json_len`
- * bytes; what was there stays. */
+ * bytes; what was there stays, and the entry is marked as refused. */
 ngx_int_t ngx_http_zedcup_zone_put(const u_char *name, size_t name_len,
     uint64_t revision, const u_char *json, size_t json_len);
+size_t ngx_http_zedcup_zone_size(void);
 void ngx_http_zedcup_zone_remove(const u_char *name, size_t name_len);
 void ngx_http_zedcup_zone_set_synced(uint64_t revision);
 void ngx_http_zedcup_zone_set_error(const u_char *text, size_t len);

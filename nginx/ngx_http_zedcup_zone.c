@@ -18,13 +18,14 @@
 #include "ngx_http_zedcup.h"
 
 
-#define NGX_HTTP_ZEDCUP_ZONE_LAYOUT  1
+#define NGX_HTTP_ZEDCUP_ZONE_LAYOUT  2
 
 
 typedef struct {
     ngx_queue_t       queue;
     uint64_t          seq;            /* of the last change */
     uint64_t          revision;
+    ngx_uint_t        refused;
     u_char           *json;
     size_t            json_len;
     size_t            name_len;
@@ -132,10 +133,11 @@ ngx_int_t
 ngx_http_zedcup_zone_read(uint64_t seen, ngx_http_zedcup_zone_visit_pt visit,
     void *ctx, ngx_http_zedcup_zone_state_t *state)
 {
-    ngx_queue_t              *q;
-    ngx_slab_pool_t          *shpool;
-    ngx_http_zedcup_root_t   *root;
-    ngx_http_zedcup_entry_t  *entry;
+    ngx_queue_t                   *q;
+    ngx_slab_pool_t               *shpool;
+    ngx_http_zedcup_root_t        *root;
+    ngx_http_zedcup_entry_t       *entry;
+    ngx_http_zedcup_zone_entry_t   shown;
 
     root = ngx_http_zedcup_root(&shpool);
 
@@ -154,13 +156,14 @@ ngx_http_zedcup_zone_read(uint64_t seen, ngx_http_zedcup_zone_visit_pt visit,
     {
         entry = ngx_queue_data(q, ngx_http_zedcup_entry_t, queue);
 
-        if (entry->seq > seen) {
-            visit(ctx, entry->name, entry->name_len, entry->revision,
-                  entry->json, entry->json_len);
+        shown.revision = entry->revision;
+        shown.refused = entry->refused;
+        shown.name = entry->name;
+        shown.name_len = entry->name_len;
+        shown.json = entry->seq > seen ? entry->json : NULL;
+        shown.json_len = shown.json ? entry->json_len : 0;
 
-        } else {
-            visit(ctx, entry->name, entry->name_len, entry->revision, NULL, 0);
-        }
+        visit(ctx, &shown);
     }
 
     *state = root->state;
@@ -283,29 +286,32 @@ ngx_http_zedcup_zone_put(const u_char *name, size_t name_len,
 
     root = ngx_http_zedcup_lock(&shpool);
 
-    copy = ngx_slab_alloc_locked(shpool, json_len);
-    if (copy == NULL) {
-        goto full;
-    }
-
-    ngx_memcpy(copy, json, json_len);
-
     entry = ngx_http_zedcup_zone_find(root, name, name_len);
 
     if (entry == NULL) {
         entry = ngx_http_zedcup_zone_new_entry(root, shpool, name, name_len);
 
         if (entry == NULL) {
-            ngx_slab_free_locked(shpool, copy);
             goto full;
         }
     }
+
+    copy = ngx_slab_alloc_locked(shpool, json_len);
+
+    if (copy == NULL) {
+        entry->refused = 1;
+        (void) ngx_http_zedcup_zone_touch(root);
+        goto full;
+    }
+
+    ngx_memcpy(copy, json, json_len);
 
     old = entry->json;
 
     entry->json = copy;
     entry->json_len = json_len;
     entry->revision = revision;
+    entry->refused = 0;
     entry->seq = ngx_http_zedcup_zone_touch(root);
 
     if (old) {
@@ -321,6 +327,18 @@ full:
     ngx_shmtx_unlock(&shpool->mutex);
 
     return NGX_ERROR;
+}
+
+
+size_t
+ngx_http_zedcup_zone_size(void)
+{
+    ngx_http_zedcup_main_conf_t  *zmcf;
+
+    zmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle,
+                                               ngx_http_zedcup_module);
+
+    return zmcf->zone->shm.size;
 }
 
 

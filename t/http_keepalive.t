@@ -484,3 +484,29 @@ true 1
 true 1
 --- no_error_log
 [error]
+
+
+
+=== TEST 11: a fresh connection whose first request was refused goes into the pool
+--- http_config
+server {
+    listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+    location / { return 200 "$connection_requests"; }
+}
+--- config
+location = /t {
+    content_by_lua_block {
+        local http = require("zedcup.http")
+        for _ = 1, 2 do
+            local c = http.new()
+            assert(c:connect("127.0.0.1", $TEST_NGINX_BACKEND_PORT))
+            local res, err, stage = c:request({ path = "/a b" })
+            ngx.say(c:get_reused_times(), " ", res, " ", stage, " ", c:set_keepalive(1000, 10))
+        end
+    }
+}
+--- response_body
+0 nil request 1
+1 nil request 1
+--- no_error_log
+[error]

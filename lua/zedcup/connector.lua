@@ -6,6 +6,8 @@ local type = type
 local tostring = tostring
 local pcall = pcall
 
+local NO_TIMEOUTS = {}
+
 local _M = {}
 
 
@@ -38,11 +40,18 @@ end
 ---@param pool table of zedcup.instances
 ---@param host table of zedcup.instances
 ---@param ssl table|nil the instance's
+---@param timeouts table|nil connect, send, read in milliseconds; nil: the pool's
 ---@return table|nil sock
 ---@return string|nil err
-function _M.open(pool, host, ssl)
-    local sock = ngx_tcp()
-    sock:settimeouts(pool.timeout, pool.read_timeout, pool.read_timeout)
+---@return boolean|nil hopeless no host could be reached from this phase
+function _M.open(pool, host, ssl, timeouts)
+    local called, sock = pcall(ngx_tcp)
+    if not called then
+        return nil, sock, true
+    end
+    timeouts = timeouts or NO_TIMEOUTS
+    sock:settimeouts(timeouts.connect or pool.timeout, timeouts.send or pool.read_timeout,
+                     timeouts.read or pool.read_timeout)
     local ok, err
     if host.port then
         ok, err = sock:connect(host.address, host.port, host.options)
@@ -96,24 +105,13 @@ function _M.is_client(client)
 end
 
 
---- Connects a cosocket or a resty client to a host.
----@param client table
----@param pool table of zedcup.instances
----@param host table of zedcup.instances
----@param ssl table|nil
----@return boolean|nil ok
----@return string|nil err
-function _M.connect(client, pool, host, ssl)
+local function drive(client, pool, host, ssl)
     set_timeout(client, pool.timeout)
-    -- A driver is other people's code: what it raises is a failed connect.
-    local called, ok, err
+    local ok, err
     if host.port then
-        called, ok, err = pcall(client.connect, client, host.address, host.port, host.options)
+        ok, err = client:connect(host.address, host.port, host.options)
     else
-        called, ok, err = pcall(client.connect, client, host.address, host.options)
-    end
-    if not called then
-        return nil, tostring(ok)
+        ok, err = client:connect(host.address, host.options)
     end
     if not ok then
         return nil, err or "connect failed"
@@ -129,6 +127,23 @@ function _M.connect(client, pool, host, ssl)
     end
     set_timeout(client, pool.read_timeout)
     return true
+end
+
+
+--- Connects a cosocket or a resty client to a host.
+---@param client table
+---@param pool table of zedcup.instances
+---@param host table of zedcup.instances
+---@param ssl table|nil
+---@return boolean|nil ok
+---@return string|nil err
+function _M.connect(client, pool, host, ssl)
+    -- A driver is other people's code: what it raises is a failed connect.
+    local called, ok, err = pcall(drive, client, pool, host, ssl)
+    if not called then
+        return nil, tostring(ok)
+    end
+    return ok, err
 end
 
 

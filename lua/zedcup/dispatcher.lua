@@ -20,6 +20,7 @@ local _M = {}
 local sema           -- posted by the module; must outlive the worker's runtime
 local asks = {}      -- id -> { sema, done, err }
 local pending = 0
+local running = false    -- the light thread
 local cache          -- ngx.shared[dicts.cache]
 
 
@@ -65,16 +66,27 @@ local function run(premature)
         local ok, err = sema:wait(IDLE_WAIT)
         if not ok and err ~= "timeout" then
             ngx.log(ngx.ERR, "zedcup: the dispatcher cannot wait: ", err)
-            return
+            break
         end
         ok, err = pcall(zffi.drain, handle)
         if not ok then
             ngx.log(ngx.ERR, "zedcup: dispatching failed: ", err)
         end
         if exiting() and pending == 0 then
-            return
+            break
         end
     end
+    running = false
+end
+
+
+local function launch()
+    local ok, err = ngx.timer.at(0, run)
+    if not ok then
+        return nil, "cannot start the dispatcher: " .. err
+    end
+    running = true
+    return true
 end
 
 
@@ -83,18 +95,17 @@ end
 ---@return cdata|nil sema to give to the module
 ---@return string|nil err
 function _M.start(cache_dict)
-    local err
     cache = cache_dict
+    if sema then
+        return sema.sem         -- the module failed to start before
+    end
+    local ok, err
     sema, err = semaphore.new(0)
     if not sema then
         return nil, err
     end
-    local ok
-    ok, err = ngx.timer.at(0, run)
-    if not ok then
-        return nil, "cannot start the dispatcher: " .. err
-    end
-    return sema.sem
+    ok, err = launch()
+    return ok and sema.sem, err
 end
 
 
@@ -124,6 +135,9 @@ function _M.ask(what, name, json)
     local ask = { sema = done }
     asks[id] = ask
     pending = pending + 1
+    if not running then
+        launch()        -- it left when the worker began to quit
+    end
     ok, err = done:wait(ASK_TIMEOUT)
     if not ask.done then
         asks[id] = nil

@@ -5,11 +5,15 @@ local cjson = require("cjson.safe").new()
 
 local type = type
 local pairs = pairs
+local null = cjson.null
+local tonumber = tonumber
 local tostring = tostring
 local concat = table.concat
 local floor = math.floor
 local huge = math.huge
 local find = string.find
+local format = string.format
+local gsub = string.gsub
 local max = math.max
 local sort = table.sort
 local sub = string.sub
@@ -29,19 +33,29 @@ local function join(path, key)
 end
 
 
+local function complain(path, text)
+    return nil, path == "" and text or path .. ": " .. text
+end
+
+
+local function quoted(text)
+    return (gsub(cjson.encode(text), "\\/", "/"))
+end
+
+
 -- Keys become segments of store keys.
 local function check_key(key, path)
     if type(key) == "number" then
         if key >= 1 and key == floor(key) and key < 2 ^ 31 then
             return true
         end
-        return nil, path .. ": list indexes start at 1, got " .. key
+        return complain(path, "list indexes start at 1, got " .. key)
     end
     if type(key) ~= "string" then
-        return nil, path .. ": keys are strings or indexes, got a " .. type(key)
+        return complain(path, "keys are strings or indexes, got a " .. type(key))
     end
     if key == "" or find(key, "[%c/]") then
-        return nil, path .. ": unusable key " .. cjson.encode(key)
+        return complain(path, "unusable key " .. quoted(key))
     end
     return true
 end
@@ -60,7 +74,7 @@ local function place(members, key, member, path)
         return nil, err
     end
     if members[key] ~= nil then
-        return nil, join(path, key) .. ": given twice"
+        return complain(join(path, key), "given twice")
     end
     members[key] = member
     return true
@@ -97,15 +111,30 @@ local function arrange(value, path)
 end
 
 
+-- Whether the keys are 1 to n, and n.
+local function list_length(members)
+    local count, last = 0, 0
+    for key in pairs(members) do
+        if type(key) ~= "number" then
+            return false
+        end
+        count = count + 1
+        last = max(last, key)
+    end
+    return count > 0 and count == last, last
+end
+
+
 local function encode_table(value, path, depth)
     if depth > MAX_DEPTH then
-        return nil, path .. ": nested too deeply"
+        return complain(path, "nested too deeply")
     end
     local members, err = arrange(value, path)
     if not members then
         return nil, err
     end
     local parts, n = {}, 0
+    local is_list, length = list_length(members)
     for key, member in pairs(members) do
         local text
         text, err = encode_value(member, join(path, key), depth + 1)
@@ -113,9 +142,26 @@ local function encode_table(value, path, depth)
             return nil, err
         end
         n = n + 1
-        parts[n] = cjson.encode(tostring(key)) .. ":" .. text
+        if is_list then
+            parts[key] = text
+        else
+            parts[n] = cjson.encode(tostring(key)) .. ":" .. text
+        end
+    end
+    if is_list then
+        return "[" .. concat(parts, ",", 1, length) .. "]"
     end
     return "{" .. concat(parts, ",") .. "}"
+end
+
+
+-- As short as it can be without another number coming back.
+local function encode_number(value, path)
+    if value ~= value or value == huge or value == -huge then
+        return complain(path, "expected a finite number")
+    end
+    local text = format("%.14g", value)
+    return tonumber(text) == value and text or format("%.17g", value)
 end
 
 
@@ -128,14 +174,14 @@ function encode_value(value, path, depth)
         end
         return encode_table(value, path, depth)
     end
-    if kind == "number" and (value ~= value or value == huge or value == -huge) then
-        return nil, path .. ": expected a finite number"
+    if kind == "number" then
+        return encode_number(value, path)
     end
-    if kind == "string" or kind == "number" or kind == "boolean" then
+    if kind == "string" or kind == "boolean" then
         return cjson.encode(value)
     end
-    return nil, path .. ": expected a string, number, boolean or table, got "
-                .. (kind == "userdata" and "null" or "a " .. kind)
+    return complain(path, "expected a string, number, boolean or table, got "
+                          .. (value == null and "null" or "a " .. kind))
 end
 
 

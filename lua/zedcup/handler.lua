@@ -13,6 +13,7 @@ local zffi = require "zedcup.ffi"
 local type = type
 local setmetatable = setmetatable
 local sub = string.sub
+local upper = string.upper
 local tostring = tostring
 local pick = zffi.pick
 local wrap = http.wrap
@@ -21,6 +22,8 @@ local NO_HOSTS = "No available upstream hosts"
 -- A pooled connection that its host has closed meanwhile says nothing about
 -- the host: so many in a row are replaced before it does.
 local STALE_LIMIT = 3
+-- What cosockets take, and raise beyond.
+local MAX_INT = 2 ^ 31 - 1
 
 -- RFC 9110, 9.2.2
 local IDEMPOTENT = {
@@ -115,23 +118,21 @@ end
 
 
 local function open(self, pool, host)
-    local sock, err = connector.open(pool, host, self.view.ssl)
+    local sock, err, hopeless = connector.open(pool, host, self.view.ssl, self.timeouts)
     if not sock then
-        connect_failed(self, pool, host, err)
-        return nil
-    end
-    if self.timeouts then
-        local t = self.timeouts
-        sock:settimeouts(t[1], t[2], t[3])
+        if not hopeless then
+            connect_failed(self, pool, host, err)
+        end
+        return nil, err, hopeless
     end
     return sock
 end
 
 
 local function try_socket(self, pool, host)
-    local sock = open(self, pool, host)
+    local sock, err, hopeless = open(self, pool, host)
     if not sock then
-        return false
+        return hopeless, nil, err
     end
     self.client, self.pool = sock, pool
     emit(self, "host_connect", pool, host)
@@ -171,16 +172,17 @@ end
 -- May the request be sent again, after bytes of it were sent?
 local function may_repeat(pool, client, params)
     return client:body_replayable()
-           and (IDEMPOTENT[params.method or "GET"] or pool.retry_non_idempotent)
+           and (IDEMPOTENT[upper(params.method or "GET")] or pool.retry_non_idempotent)
 end
 
 
--- One exchange with one host, on a pooled connection or a fresh one. Without a
--- client the connect failed, which has been dealt with.
+-- One exchange with one host, on a pooled connection or a fresh one: client,
+-- res, err, stage. Without a client the connect failed, which has been dealt
+-- with; at stage "phase" no other will do either.
 local function exchange(self, pool, host, params)
-    local sock = open(self, pool, host)
+    local sock, err, hopeless = open(self, pool, host)
     if not sock then
-        return nil
+        return nil, nil, err, hopeless and "phase"
     end
     emit(self, "host_connect", pool, host)
     local client = wrap(sock, host.authority)
@@ -217,10 +219,21 @@ local function answered(self, run, pool, host, client, res)
 end
 
 
+-- Into its keepalive pool, or closed where the pool keeps none.
+local function keep(client, pool, timeout, size)
+    timeout = timeout or pool.keepalive_timeout
+    size = size or pool.keepalive_pool
+    if size == 0 then
+        return client:close()
+    end
+    return (client.set_keepalive or client.setkeepalive)(client, timeout, size)
+end
+
+
 local function request_failed(self, run, pool, host, client, err, stage)
     if stage == "request" then
         -- The arguments are at fault, and the connection was not touched.
-        client:set_keepalive(pool.keepalive_timeout, pool.keepalive_pool)
+        keep(client, pool)
         return true, nil, err
     end
     local repeatable = may_repeat(pool, client, run.params)
@@ -250,7 +263,7 @@ local function settle(self, run, pool, host, client, res, err, stage)
         client, res, err, stage = exchange(self, pool, host, params)
     end
     if not client then
-        return false
+        return stage == "phase", nil, err
     end
     if res then
         return answered(self, run, pool, host, client, res)
@@ -330,38 +343,48 @@ local function no_client()
 end
 
 
-local function own_timeouts(connect, send, read)
-    for _, value in ipairs({ connect, send, read }) do
-        if type(value) ~= "number" or value < 1 then
-            return nil, "bad timeout: expected milliseconds, got " .. tostring(value)
-        end
+local function is_count(value)
+    return type(value) == "number" and value >= 1 and value <= MAX_INT
+end
+
+
+local function bad_timeout(value)
+    if value ~= nil and not is_count(value) then
+        return "bad timeout: expected milliseconds, got " .. tostring(value)
     end
-    return { connect, send, read }
 end
 
 
 --- Overrides the pools' read_timeout, in milliseconds, from the next connection
 --- on and for the one that is open.
+---@param ms number
+---@return boolean|nil ok
+---@return string|nil err
 function _M:set_timeout(ms)
-    return self:set_timeouts(ms, ms, ms)
+    if ms == nil then
+        return nil, "bad timeout: expected milliseconds, got nil"
+    end
+    return self:set_timeouts(nil, ms, ms)
 end
 
 
----@param connect number milliseconds
----@param send number
----@param read number
+--- Overrides the pools' timeouts; nil leaves theirs.
+---@param connect number|nil milliseconds
+---@param send number|nil
+---@param read number|nil
 ---@return boolean|nil ok
 ---@return string|nil err
 function _M:set_timeouts(connect, send, read)
-    local timeouts, err = own_timeouts(connect, send, read)
-    if not timeouts then
+    local err = bad_timeout(connect) or bad_timeout(send) or bad_timeout(read)
+    if err then
         return nil, err
     end
-    self.timeouts = timeouts
-    local client = self.client
+    self.timeouts = { connect = connect, send = send, read = read }
+    local client, pool = self.client, self.pool
     local set = client and (client.set_timeouts or client.settimeouts)
     if set then
-        set(client, connect, send, read)
+        set(client, connect or pool.timeout, send or pool.read_timeout,
+            read or pool.read_timeout)
     end
     return true
 end
@@ -369,18 +392,24 @@ end
 
 --- Puts the connection into the pool of its host.
 ---@param timeout number|nil milliseconds; the pool's keepalive_timeout
----@param size number|nil connections; the pool's keepalive_pool
+---@param size number|nil connections, 0 to close; the pool's keepalive_pool
 function _M:set_keepalive(timeout, size)
-    local client, pool = self.client, self.pool
+    local err = timeout ~= 0 and bad_timeout(timeout)
+    if err then
+        return nil, err
+    end
+    if size ~= nil and size ~= 0 and not is_count(size) then
+        return nil, "bad pool size: expected connections, got " .. tostring(size)
+    end
+    local client = self.client
     if not client then
         return no_client()
     end
-    self.client = nil
-    local keep = client.set_keepalive or client.setkeepalive
-    if not keep then
+    if not client.set_keepalive and not client.setkeepalive then
         return nil, "the client driver has no set_keepalive"
     end
-    return keep(client, timeout or pool.keepalive_timeout, size or pool.keepalive_pool)
+    self.client = nil
+    return keep(client, self.pool, timeout, size)
 end
 
 
@@ -404,13 +433,28 @@ function _M:close()
         return no_client()
     end
     self.client = nil
+    if not client.close then
+        return nil, "the client driver has no close"
+    end
     return client:close()
 end
 
 
 _M.get_client_body_reader = proxy.get_client_body_reader
 _M.proxy_request = proxy.proxy_request
-_M.proxy_response = proxy.proxy_response
+
+
+--- Answers the current request with an answer of request().
+---@param res table
+---@param chunk_size number|nil bytes of the body at a time
+---@return boolean|nil ok
+---@return string|nil err
+function _M:proxy_response(res, chunk_size)
+    if type(res) ~= "table" or type(res.status) ~= "number" then
+        return nil, "res: expected an answer of request()"
+    end
+    return proxy.proxy_response(self, res, chunk_size)
+end
 
 
 return _M

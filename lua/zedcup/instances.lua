@@ -5,6 +5,7 @@
 local cjson = require("cjson.safe").new()
 local zffi = require "zedcup.ffi"
 
+local authority_of = require("zedcup.http.uri").authority
 local find = string.find
 local ipairs = ipairs
 local pairs = pairs
@@ -67,7 +68,7 @@ local function make_host(host, ssl, pool_index)
     return {
         address = address,
         port = port,
-        authority = name,
+        authority = authority_of(ssl and "https" or "http", address, port),
         key = pool_index .. "/" .. host._idx .. "/" .. name,
         options = socket_pool(name, ssl),
         config = host,

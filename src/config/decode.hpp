@@ -78,4 +78,7 @@ std::string to_json(const global_config& config);
 /// {"host","port","weight","status":"up"|"down","pool","name"}.
 std::string peers_json(const instance_config& instance);
 
+/// A JSON array of strings, whatever they look like ("1", "true").
+std::string names_json(const std::vector<std::string>& names);
+
 } // namespace zedcup

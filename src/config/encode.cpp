@@ -1,4 +1,4 @@
-// to_json and peers_json: the typed configuration as JSON.
+// to_json, peers_json and names_json: what others see, as JSON.
 #include "config/decode.hpp"
 #include "config/json_writer.hpp"
 
@@ -148,6 +148,15 @@ std::string peers_json(const instance_config& instance) {
   for (const auto& pool : instance.pools)
     for (const auto& host : pool.hosts)
       write_peer(out, pool, host);
+  out.end_array();
+  return out.take();
+}
+
+std::string names_json(const std::vector<std::string>& names) {
+  json_writer out;
+  out.begin_array();
+  for (const auto& name : names)
+    out.string(name);
   out.end_array();
   return out.take();
 }

@@ -134,6 +134,13 @@ http_request list_keys(const consul_target& to, std::string_view prefix) {
   return kv_target(prefix).with("keys").request(to, http_method::get);
 }
 
+http_request list_folders(const consul_target& to, std::string_view prefix) {
+  return kv_target(prefix)
+      .with("keys")
+      .with("separator", "/")
+      .request(to, http_method::get);
+}
+
 result<std::vector<std::string>> parse_keys(const http_response& answer) {
   const auto index = read_index(answer);
   if (!index)

@@ -99,6 +99,9 @@ http_request release(const consul_target& to, std::string_view key,
                      std::string_view value, std::string_view session);
 result<bool> parse_flag(const http_response& answer);
 
+/// As list_keys, but each key only up to the first "/" after the prefix, once.
+http_request list_folders(const consul_target& to, std::string_view prefix);
+
 /// Only the keys below a prefix. 404 gives none.
 http_request list_keys(const consul_target& to, std::string_view prefix);
 result<std::vector<std::string>> parse_keys(const http_response& answer);

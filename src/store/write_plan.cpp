@@ -205,6 +205,12 @@ result<write_plan> write_plan::replace_config(std::string_view prefix,
   write_plan plan;
   plan.first_ = make_sets(root, leaves);
   plan.first_.insert(plan.first_.begin(), make_op(verb::remove_tree, root));
+  if (leaves.empty()) {
+    // A commit that only removes tells no revision to wait for.
+    plan.first_.push_back(make_op(verb::set, root + std::string(pending_key)));
+    plan.first_.push_back(
+        make_op(verb::remove, root + std::string(pending_key)));
+  }
   if (!fits(plan.first_, limits))
     return too_large("the global configuration", plan.first_, limits);
   return plan;

@@ -14,11 +14,14 @@ package ZedcupTest;
 #   SERVER_PORT                 the server that Test::Nginx talks to
 #   BACKEND_PORT, BACKEND_PORT2 .. BACKEND_PORT4   for servers of the blocks
 #   CLOSED_PORT                 nobody listens here
+#   CONSUL_PORT .. CONSUL_PORT3 for ZedcupStore
+#   EXTRA_PORT                  for a server of a process of its own
 #   TOP                         the top of the repository
 #   SOCKET_DIR                  a folder for unix sockets, short enough a path
 #   CERT_DIR                    see certificate() below
-# Every block gets the module lines, lua/ and t/lib/ on the package path, and a
-# quiet socket log (blocks that care say so in http_config).
+# Every block gets the module lines (zedcup's own where ZEDCUP_MODULE names it),
+# lua/ and t/lib/ on the package path, and a quiet socket log (blocks that care
+# say so in http_config). ZEDCUP_PRELOAD is preloaded into nginx: the sanitizers.
 
 use strict;
 use warnings;
@@ -68,6 +71,10 @@ BEGIN {
         TEST_NGINX_BACKEND_PORT2 => $port + 2,
         TEST_NGINX_BACKEND_PORT3 => $port + 3,
         TEST_NGINX_BACKEND_PORT4 => $port + 4,
+        TEST_NGINX_CONSUL_PORT => $port + 5,
+        TEST_NGINX_CONSUL_PORT2 => $port + 6,
+        TEST_NGINX_CONSUL_PORT3 => $port + 7,
+        TEST_NGINX_EXTRA_PORT => $port + 8,
         TEST_NGINX_CLOSED_PORT => $port + 9,
         TEST_NGINX_TOP => $top,
         TEST_NGINX_SOCKET_DIR => "$sockets",
@@ -76,7 +83,13 @@ BEGIN {
     my $modules = $ENV{ZEDCUP_NGINX_MODULES} || '/usr/lib/nginx/modules';
     $ENV{TEST_NGINX_BINARY} ||= '/usr/sbin/nginx';
     $ENV{TEST_NGINX_LOAD_MODULES} ||=
-        "$modules/ndk_http_module.so $modules/ngx_http_lua_module.so";
+        join ' ', "$modules/ndk_http_module.so",
+                  "$modules/ngx_http_lua_module.so", $ENV{ZEDCUP_MODULE} || ();
+    $ENV{TEST_NGINX_LD_PRELOAD} ||= $ENV{ZEDCUP_PRELOAD} if $ENV{ZEDCUP_PRELOAD};
+    # What LuaJIT holds at the end is not for the leak checker.
+    $ENV{ASAN_OPTIONS} ||= 'detect_leaks=0' if $ENV{ZEDCUP_PRELOAD};
+    # Workers write where the tests do.
+    $ENV{TEST_NGINX_WORKER_USER} ||= 'root' if $> == 0;
     $ENV{TEST_NGINX_LOG_LEVEL} ||= 'info';
 }
 

@@ -10,6 +10,7 @@ using namespace zedcup::test;
 namespace {
 
 using lines = std::vector<std::string>;
+using content = std::map<std::string, std::string>;
 
 const error refused{errc::unavailable, "connection refused"};
 const error given_up{errc::cancelled, "cancelled"};
@@ -60,7 +61,8 @@ public:
 };
 
 const char* const config = "/config/";
-const char* const instances = "/instances/";
+const char* const instances = "/instances/?recurse";
+const char* const folders = "/instances/?keys";
 
 } // namespace
 
@@ -87,13 +89,65 @@ TEST_CASE_METHOD(watching, "consul watcher: the settings are polled",
                  "[consul_watcher]") {
   become(role::leader);
   answer(config, tree_answer({}, 4));
-  tell_watcher(msg::pace_is{600s, 3s});
-  pass(10s); // the first poll was set at the pace before
+  pass(9900ms);
+  CHECK(http->count(config) == 0);
+  pass(100ms);
   answer(config, tree_answer({}, 4));
+  // A shorter interval counts at once, a longer one from the next poll on.
+  tell_watcher(msg::pace_is{600s, 3s});
   pass(2900ms);
   CHECK(http->count(config) == 0);
   pass(100ms);
+  answer(config, tree_answer({}, 4));
+  tell_watcher(msg::pace_is{600s, 30s});
+  pass(3s);
+  answer(config, tree_answer({}, 4));
+  pass(29s);
+  CHECK(http->count(config) == 0);
+  pass(1s);
   CHECK(http->count(config) == 1);
+}
+
+TEST_CASE_METHOD(watching,
+                 "consul watcher: an instance that went unnoticed is missed",
+                 "[consul_watcher]") {
+  const content both = {{"zedcup/instances/a/ssl", "true"},
+                        {"zedcup/instances/b/ssl", "true"},
+                        {"zedcup/instances/stray", ""}};
+  become(role::leader);
+  answer(instances, tree_answer(both, 5));
+  pass(10s);
+  answer(folders, answer_with(200, 9,
+                              R"(["zedcup/instances/a/", )"
+                              R"("zedcup/instances/b/", )"
+                              R"("zedcup/instances/stray"])"));
+  CHECK(http->count("index=5") == 1);
+  pass(10s);
+  answer(folders, answer_with(200, 9,
+                              R"(["zedcup/instances/a/", )"
+                              R"("zedcup/instances/stray"])"));
+  // The blocking query would not have noticed.
+  CHECK(http->count("index=5") == 0);
+  take();
+  answer(instances, tree_answer({{"zedcup/instances/a/ssl", "true"}}, 5));
+  answer(instances, tree_answer({{"zedcup/instances/a/ssl", "true"}}, 5));
+  CHECK(take() == lines{"instances 5"});
+}
+
+TEST_CASE_METHOD(watching, "consul watcher: a listing that fails means nothing",
+                 "[consul_watcher]") {
+  become(role::leader);
+  answer(instances, tree_answer({{"zedcup/instances/a/ssl", "true"}}, 5));
+  for (auto& failed : {result<http_response>{refused},
+                       {answer_with(500, 0, "no leader")},
+                       {answer_with(200, 9, "nonsense")}}) {
+    pass(10s);
+    answer(folders, failed);
+    CHECK(http->count("index=5") == 1);
+  }
+  // One at a time, also when it hangs.
+  pass(60s);
+  CHECK(http->count(folders) == 1);
 }
 
 TEST_CASE_METHOD(

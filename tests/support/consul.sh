@@ -1,5 +1,7 @@
 # A Consul server of one's own, on free loopback ports. To be sourced after
-# nginx.sh; sets $consul_port and $consul_url.
+# nginx.sh; sets $consul_port and $consul_url. ZEDCUP_CONSUL is the program.
+
+: "${ZEDCUP_CONSUL:=$(command -v consul || echo "$top/build/tools/usr/bin/consul")}"
 
 start_consul() {
     set -- $(free_ports 6)
@@ -12,8 +14,13 @@ start_consul() {
   "ports": { "http": $1, "dns": -1, "grpc": -1, "server": $2,
              "serf_lan": $3, "serf_wan": $4 } }
 END
-    "${ZEDCUP_CONSUL:-consul}" agent -config-file="$work/consul.json" \
-        > "$work/consul.log" 2>&1 &
+    start_consul_again
+}
+
+# With the same ports and data, after stop_consul.
+start_consul_again() {
+    "$ZEDCUP_CONSUL" agent -config-file="$work/consul.json" \
+        >> "$work/consul.log" 2>&1 &
     consul_pid=$!
     wait_until 20 consul_leads || { cat "$work/consul.log" >&2; exit 1; }
 }

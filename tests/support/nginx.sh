@@ -63,8 +63,9 @@ zedcup_http() {
 END
 }
 
+# ZEDCUP_PRELOAD: what a module built with sanitizers needs first in the process.
 start_nginx() { # NAME
-    nginx -p "$work" -e "$work/$1.log" -c "$work/$1.conf"
+    LD_PRELOAD=${ZEDCUP_PRELOAD:-} nginx -p "$work" -e "$work/$1.log" -c "$work/$1.conf"
 }
 
 # Stops by pid and waits until it is gone.

@@ -246,7 +246,7 @@ end
 local function is_clean(c)
     local last = c.answer
     return not c.ending and c.pos > #c.buf
-        and (not last or (last.done and last.keep_alive)) and not last.err
+        and (not last or (last.done and last.keep_alive and not last.err))
 end
 
 

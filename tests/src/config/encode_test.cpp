@@ -188,6 +188,11 @@ TEST_CASE("encode: writes the peers with their pool and status", "[config]") {
   CHECK(peers_json(instance_config{}) == "[]");
 }
 
+TEST_CASE("encode: names stay text, whatever they look like", "[config]") {
+  CHECK(names_json({}) == "[]");
+  CHECK(names_json({"1", "a\"b", "true"}) == R"(["1","a\"b","true"])");
+}
+
 TEST_CASE("encode: the global configuration survives to_json", "[config]") {
   global_config config;
   config.session_ttl = std::chrono::seconds{15};

@@ -69,6 +69,8 @@ TEST_CASE("consul: reads encode the prefix and name mode and datacenter",
   REQUIRE(
       consul::read_tree(target("d c"), "a b/%/", consul::read_mode::consistent)
           .target == "/v1/kv/a%20b/%25/?recurse&consistent&dc=d%20c");
+  REQUIRE(consul::list_folders(target("d"), "a b/").target ==
+          "/v1/kv/a%20b/?keys&separator=%2F&dc=d");
   REQUIRE(consul::read_tree(target(), "x", consul::read_mode::stale).target ==
           "/v1/kv/x?recurse&stale");
 }
@@ -326,6 +328,12 @@ TEST_CASE("consul: keys are listed, none on 404", "[consul]") {
   REQUIRE(consul::parse_keys(kv_answer(404, ""))->empty());
   REQUIRE(code_of(consul::parse_keys(kv_answer(200, "[1]"))) ==
           errc::bad_answer);
+}
+
+TEST_CASE("consul: no names are told from an answer that is none", "[consul]") {
+  REQUIRE(consul::parse_keys(kv_answer(404, ""))->empty());
+  REQUIRE_FALSE(consul::parse_keys(plain(404, "not from Consul")));
+  REQUIRE_FALSE(consul::parse_keys(plain(500, "No cluster leader")));
 }
 
 TEST_CASE("consul: damaged answers never crash and never read as empty",

@@ -1,5 +1,7 @@
 #include "store/write_plan.hpp"
 
+#include <algorithm>
+
 #include "support/catch.hpp"
 #include "support/memory_store.hpp"
 
@@ -179,6 +181,18 @@ TEST_CASE("write_plan: the global configuration is one commit", "[plan]") {
   const auto plan = write_plan::replace_config("z", hosts(64), {});
   REQUIRE_FALSE(plan);
   REQUIRE(plan.error().code == errc::too_large);
+}
+
+TEST_CASE("write_plan: emptied settings have a revision to wait for",
+          "[plan]") {
+  memory_store store;
+  run(*write_plan::replace_config("z", {{"old", "1"}}, {}), store);
+  const auto plan = write_plan::replace_config("z", {}, {});
+  REQUIRE(plan);
+  const auto made = store.commit(*plan->next());
+  REQUIRE(made);
+  REQUIRE(*std::max_element(made->indexes.begin(), made->indexes.end()) > 0);
+  REQUIRE(store.below("z/config/").empty());
 }
 
 TEST_CASE("write_plan: too large a record names size and limit", "[plan]") {

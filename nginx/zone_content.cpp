@@ -1,0 +1,37 @@
+#include "nginx/zone_content.hpp"
+
+#include <exception>
+
+namespace zedcup {
+
+namespace {
+
+extern "C" void visit_zone_entry(void* ctx,
+                                 const ngx_http_zedcup_zone_entry_t* entry) {
+  auto& content = *static_cast<zone_content*>(ctx);
+  auto text = [](const u_char* data, size_t len) {
+    return std::string(reinterpret_cast<const char*>(data), len);
+  };
+  try {
+    zone_content::entry seen;
+    seen.name = text(entry->name, entry->name_len);
+    seen.revision = entry->revision;
+    seen.refused = entry->refused != 0;
+    if (entry->json != nullptr)
+      seen.json = text(entry->json, entry->json_len);
+    content.entries.push_back(std::move(seen));
+  } catch (const std::exception&) {
+    content.failed = true; // we hold the zone's lock: nothing may escape
+  }
+}
+
+} // namespace
+
+zone_content zone_content::read(uint64_t seen) {
+  zone_content content;
+  content.ours = ngx_http_zedcup_zone_read(seen, visit_zone_entry, &content,
+                                           &content.state) == NGX_OK;
+  return content;
+}
+
+} // namespace zedcup

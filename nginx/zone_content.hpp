@@ -1,0 +1,30 @@
+// A copy of what the shared zone holds. Event-loop thread only.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nginx/ngx_http_zedcup.h"
+
+namespace zedcup {
+
+struct zone_content {
+  struct entry {
+    std::string name; ///< empty: the global settings
+    uint64_t revision = 0;
+    bool refused = false;            ///< newer content found no room
+    std::optional<std::string> json; ///< nullopt: unchanged, or none
+  };
+  std::vector<entry> entries; ///< all there are
+  ngx_http_zedcup_zone_state_t state{};
+  bool ours = false;   ///< it is our store's; else only state.seq is set
+  bool failed = false; ///< out of memory while copying: look again later
+
+  /// Copies under the zone's lock; the content of entries that changed after
+  /// `seen` only (0: of all, UINT64_MAX: of none).
+  static zone_content read(uint64_t seen);
+};
+
+} // namespace zedcup

@@ -1,0 +1,238 @@
+--- Shorthands for tests of the zedcup module; ZedcupStore.pm sets it up.
+
+local cjson = require("cjson.safe")
+
+local _M = {}
+
+local settings = {}
+
+
+function _M.setup(given)
+    settings = given
+end
+
+
+--- n host tables for the backends b1, b2, …; `with(i)` may give more keys.
+function _M.hosts(n, with)
+    local list = {}
+    for i = 1, n do
+        local host = { name = "b" .. i, host = "127.0.0.1", port = settings.ports[i] }
+        for key, value in pairs(with and with(i) or {}) do
+            host[key] = value
+        end
+        list[i] = host
+    end
+    return list
+end
+
+
+--- One pool with these hosts, written as an instance; raises where it fails.
+function _M.configure(name, hosts, pool)
+    pool = pool or {}
+    pool.hosts = hosts
+    assert(require("zedcup").configure_instance(name, { pools = { pool } }))
+end
+
+
+--- Waits until cond() returns something true, and returns that.
+function _M.wait(seconds, cond)
+    local deadline = ngx.now() + seconds
+    repeat
+        local value = cond()
+        if value then
+            return value
+        end
+        ngx.sleep(0.01)
+        ngx.update_time()
+    until ngx.now() > deadline
+    error("not within " .. seconds .. " s", 2)
+end
+
+
+-- The port of a backend differs from run to run.
+local function fixed(text)
+    for i, port in ipairs(settings.ports) do
+        text = text:gsub("%f[%d]" .. port .. "%f[%D]", "PORT" .. i)
+    end
+    return text
+end
+
+
+--- Prints values in one line, nil as nil, with the ports of the run replaced.
+function _M.say(...)
+    local words = {}
+    for i = 1, select("#", ...) do
+        words[i] = tostring((select(i, ...)))
+    end
+    ngx.say(fixed(table.concat(words, " ")))
+end
+
+
+--- A value as text, with keys in order.
+function _M.show(value)
+    if type(value) ~= "table" then
+        return type(value) == "string" and '"' .. value .. '"' or tostring(value)
+    end
+    local keys, parts = {}, {}
+    for key in pairs(value) do
+        keys[#keys + 1] = key
+    end
+    table.sort(keys, function(a, b)
+        if type(a) == type(b) then
+            return a < b
+        end
+        return type(a) == "number"
+    end)
+    for i, key in ipairs(keys) do
+        parts[i] = (type(key) == "number" and "" or key .. "=") .. _M.show(value[key])
+    end
+    return "{" .. table.concat(parts, ",") .. "}"
+end
+
+
+-- ---- the store ---------------------------------------------------------------
+
+--- A request to Consul: status, body.
+function _M.consul(method, path, body)
+    local http = require("zedcup.http")
+    local c = http.new()
+    c:set_timeouts(1000, 5000, 5000)
+    local res = assert(c:request_uri(
+        "http://127.0.0.1:" .. settings.consul_port .. path,
+        { method = method, body = body, keepalive = false }))
+    return res.status, res.body
+end
+
+
+local function consul_keys()
+    local status, body = _M.consul("GET", "/v1/kv/" .. settings.prefix .. "/?recurse")
+    local all = {}
+    for _, entry in ipairs(status == 200 and cjson.decode(body) or {}) do
+        local value = entry.Value
+        all[entry.Key] = type(value) == "string" and ngx.decode_base64(value) or ""
+    end
+    return all
+end
+
+
+local function embedded_keys()
+    local pipe = io.popen("sqlite3 -separator '\t' '" .. settings.path
+                          .. "' 'SELECT key, value FROM kv'")
+    local all = {}
+    for line in pipe:lines() do
+        local key, value = line:match("^([^\t]*)\t(.*)$")
+        if key and key:find(settings.prefix .. "/", 1, true) == 1 then
+            all[key] = value
+        end
+    end
+    pipe:close()
+    return all
+end
+
+
+--- All that the store holds below this block's prefix: key (without the prefix)
+--- to value.
+function _M.stored()
+    local read = settings.store == "consul" and consul_keys or embedded_keys
+    local all = {}
+    for key, value in pairs(read()) do
+        all[key:sub(#settings.prefix + 2)] = value
+    end
+    return all
+end
+
+
+--- Prints what is stored, a line a key, in order.
+function _M.say_stored()
+    local lines = {}
+    for key, value in pairs(_M.stored()) do
+        lines[#lines + 1] = fixed(key .. " = " .. value)
+    end
+    table.sort(lines)
+    for _, line in ipairs(lines) do
+        ngx.say(line)
+    end
+end
+
+
+--- Keys below this block's prefix, as with `consul kv put` and `delete`.
+function _M.put(key, value, query)
+    local status, body = _M.consul("PUT", "/v1/kv/" .. settings.prefix .. "/" .. key
+                                   .. (query and "?" .. query or ""), tostring(value))
+    assert(status == 200, body)
+end
+
+
+function _M.delete(key, recurse)
+    local status, body = _M.consul("DELETE", "/v1/kv/" .. settings.prefix .. "/" .. key
+                                   .. (recurse and "?recurse" or ""))
+    assert(status == 200, body)
+end
+
+
+--- The keys of a host, put one by one.
+function _M.put_host(path, port)
+    _M.put(path .. "/host", "127.0.0.1")
+    _M.put(path .. "/port", port)
+end
+
+
+--- Waits until an instance has this many usable hosts; returns its config.
+function _M.wait_hosts(name, count)
+    local zedcup = require("zedcup")
+    return _M.wait(5, function()
+        local handler = zedcup.create_handler(name)
+        local config = handler and handler:config() or { pools = {} }
+        local found = 0
+        for _, pool in ipairs(config.pools) do
+            found = found + #pool.hosts
+        end
+        return found == count and config
+    end)
+end
+
+
+-- ---- requests ----------------------------------------------------------------
+
+--- Forgets which hosts failed, as the next request of nginx would.
+function _M.forget()
+    ngx.ctx.zedcup_failed = nil
+end
+
+
+--- Which backend answers: its body, or "ERROR: …".
+function _M.ask(handler, params)
+    local res, err = handler:request(params or { path = "/" })
+    if not res then
+        return "ERROR: " .. err
+    end
+    local body = res:read_body()
+    handler:set_keepalive()
+    return body, res.status, err
+end
+
+
+--- How often each backend answers n requests, as "b1=10 b2=10", and whether one
+--- answered twice in a row.
+function _M.tally(name, n)
+    local zedcup = require("zedcup")
+    local counts, order, last, doubled = {}, {}, nil, false
+    for _ = 1, n do
+        local who = _M.ask(assert(zedcup.create_handler(name)))
+        if not counts[who] then
+            counts[who] = 0
+            order[#order + 1] = who
+        end
+        counts[who] = counts[who] + 1
+        doubled = doubled or who == last
+        last = who
+    end
+    table.sort(order)
+    for i, who in ipairs(order) do
+        order[i] = who .. "=" .. counts[who]
+    end
+    return table.concat(order, " "), doubled
+end
+
+
+return _M
