@@ -29,8 +29,7 @@ struct job {
   kv_leaves leaves;
   std::optional<write_plan> plan;
   unsigned attempts = 0;
-  std::chrono::steady_clock::time_point begun =
-      std::chrono::steady_clock::now();
+  caf::actor_clock::time_point begun{};
   uint64_t revision = 0; ///< highest that a commit returned
 };
 
@@ -123,6 +122,7 @@ struct writer_state {
 
   void begin(job fresh) {
     auto id = next_job++;
+    fresh.begun = self->clock().now();
     jobs.emplace(id, std::move(fresh));
     attempt(id);
   }
@@ -165,8 +165,9 @@ struct writer_state {
               on_commit(id, reply.outcome);
             },
             [this, id](const caf::error& failure) {
-              on_failure(id,
-                         {errc::unavailable, self->system().render(failure)});
+              on_failure(
+                  id, {errc::unavailable, "the store does not answer: " +
+                                              self->system().render(failure)});
             });
   }
 
@@ -184,7 +185,7 @@ struct writer_state {
     bool passing = failure.code == errc::unavailable ||
                    failure.code == errc::timed_out ||
                    failure.code == errc::bad_answer;
-    const auto spent = std::chrono::steady_clock::now() - work.begun;
+    const auto spent = self->clock().now() - work.begun;
     if (!passing || work.attempts >= attempts_limit || spent > patience)
       return finish(id, failure.message);
     auto delay = first_retry * (1 << (work.attempts - 1));

@@ -205,9 +205,10 @@ void decode_tls(table_reader& table, complaint_log& log,
   if (node == nullptr || table.ignored_as_empty("ssl", *node))
     return;
   if (node->is_leaf()) {
-    if (*node->text == "true")
+    // Fails safe: whoever writes "yes" does not mean plain TCP.
+    if (*node->text != "false")
       out.emplace();
-    else if (*node->text != "false")
+    if (*node->text != "false" && *node->text != "true")
       table.reject("ssl", "expected true, false or a table, got " +
                               quoted(*node->text));
     return;

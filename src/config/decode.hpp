@@ -44,7 +44,8 @@ struct decoded {
 };
 
 /// Rules: a bad key of a host drops the host; a bad key of a pool or of the
-/// instance takes its default; a bad segment under pools/ or hosts/ is left
+/// instance takes its default, but a bad `ssl` means TLS with verification,
+/// never plain TCP; a bad segment under pools/ or hosts/ is left
 /// out. Keys that start with "_" are ours (`_idx`, `_pending`) and skipped,
 /// except that `_idx` in a list element gives its index (an element without
 /// one whose place is taken goes behind the last) and `_down_by_zedcup` stands

@@ -109,8 +109,8 @@ private:
   /// would show it half; consistent ones wait for its log. At the beginning and
   /// after every error.
   bool unsure_ = true;
-  bool confirm_ = false;    ///< the next read is a ?consistent re-read
-  bool fresh_ = false;      ///< the next read must not be a stale one
+  bool confirm_ = false; ///< the next read is a ?consistent re-read
+  bool fresh_ = false;   ///< the next read must not be a stale one
 
   unsigned failures_ = 0; ///< in a row
   time_point backoff_until_{};

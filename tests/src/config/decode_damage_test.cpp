@@ -183,3 +183,22 @@ TEST_CASE("decode: paths in complaints are printable and bounded", "[config]") {
   CHECK(path.substr(0, 14) == "pools/\\x1b[0mx");
   CHECK(path.size() < 300);
 }
+
+TEST_CASE("decode: a bad ssl is TLS with verification", "[config]") {
+  for (const auto* value : {"yes", "1", "True", "", "on "}) {
+    INFO(value);
+    tree root;
+    root.insert("ssl", value);
+    const auto outcome = decode_instance("test", root);
+    CHECK_FALSE(outcome.clean());
+    REQUIRE(outcome.value);
+    CHECK(outcome.value->ssl == tls_config{});
+    CHECK(complaints(outcome) ==
+          "ssl: expected true, false or a table, got \"" + std::string(value) +
+              "\"\n");
+  }
+  const auto outcome = decode_json(R"({"ssl": {"verify": "no"}})");
+  CHECK_FALSE(outcome.clean());
+  REQUIRE(outcome.value);
+  CHECK(outcome.value->ssl == tls_config{});
+}
