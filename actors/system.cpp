@@ -64,6 +64,9 @@ caf::actor_system_config& prepare(caf::actor_system_config& config) {
 /// Starting takes about a millisecond; the event loop waits for it.
 constexpr std::chrono::seconds start_patience{2};
 
+/// For an owner that did not call stop(). No slow handler takes longer.
+constexpr std::chrono::seconds drop_patience{10};
+
 std::vector<child_spec> children_for(const context_ptr& ctx) {
   bool embedded = std::holds_alternative<embedded_target>(ctx->options.store);
   auto bind = [&](caf::actor (*spawn)(caf::actor_system&, context_ptr)) {
@@ -79,7 +82,7 @@ std::vector<child_spec> children_for(const context_ptr& ctx) {
   };
 }
 
-class running_system : public system {
+class running_system final : public system {
 public:
   running_system(context ctx, std::shared_ptr<http_driver> http)
       : http_(std::move(http)),
@@ -93,6 +96,9 @@ public:
                      [started] { started->set_value(); });
     (void)all_started.wait_for(start_patience);
   }
+
+  /// ~actor_system waits without limit for actors that nobody told to end.
+  ~running_system() override { (void)stop(drop_patience); }
 
   void set_role(role now) override {
     tell_to(place::supervisor, msg::role_is{now});

@@ -120,6 +120,7 @@ public:
   /// Call after fork. `out` must outlive the system.
   static result<std::unique_ptr<system>> start(system_options options,
                                                outbox<loop_message>& out);
+  /// As stop(), waiting for as long as it takes.
   virtual ~system() = default;
 
   /// This worker begins or ceases to read the store for its node.
