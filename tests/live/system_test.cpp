@@ -124,6 +124,7 @@ private:
       std::visit([this](auto& known) { on(known); }, message);
   }
   void on(instance_changed& m) { instances[m.name] = m.content; }
+  void on(content_wanted&) {} // there is no zone here
   void on(global_changed& m) {
     global = m.config;
     global_revision = m.revision;
