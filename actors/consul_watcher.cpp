@@ -16,9 +16,12 @@ namespace {
 
 using std::chrono::seconds;
 
-/// The watch's own tickets count up from 1.
+/// Of the short calls beside the watch, whose own tickets count up from 1.
 constexpr uint64_t global_ticket = 0;
-constexpr uint64_t folders_ticket = UINT64_MAX;
+constexpr uint64_t names_ticket = UINT64_MAX;
+
+/// A store that is back is noticed within this.
+constexpr std::chrono::milliseconds catch_up{2000};
 
 struct consul_watcher_state {
   static inline const char* name = "zedcup.watcher";
@@ -36,10 +39,10 @@ struct consul_watcher_state {
   uint64_t polls = 0;         ///< its rounds: an older round is dropped
   uint64_t watch_request = 0; ///< http_driver's id, to cancel
   uint64_t global_request = 0;
-  uint64_t folders_request = 0;
+  uint64_t names_request = 0;
   bool reading_global = false; ///< one at a time, so that answers keep order
   bool global_again = false;   ///< kicked meanwhile
-  bool listing_folders = false;
+  bool listing_names = false;
   /// What the syncer was told last; nullopt: nothing in this leadership, and
   /// the zone may still hold what an earlier leader complained about.
   std::optional<bool> troubled;
@@ -56,10 +59,11 @@ struct consul_watcher_state {
     settings.prefix = instances_prefix();
     settings.wait = wait;
     settings.stale_max_age = options().stale_max_age;
+    settings.backoff_max = catch_up;
     watch.emplace(std::move(settings), std::random_device{}());
     ++generation;
     troubled.reset();
-    reading_global = global_again = listing_folders = false;
+    reading_global = global_again = listing_names = false;
     read_global();
     poll_global();
     drive();
@@ -73,7 +77,7 @@ struct consul_watcher_state {
     ++polls;
     ctx->http->cancel(watch_request);
     ctx->http->cancel(global_request);
-    ctx->http->cancel(folders_request);
+    ctx->http->cancel(names_request);
   }
 
   void drive() {
@@ -114,8 +118,8 @@ struct consul_watcher_state {
       return;
     if (done.ticket == global_ticket)
       return on_global(*done.answer);
-    if (done.ticket == folders_ticket)
-      return on_folders(*done.answer);
+    if (done.ticket == names_ticket)
+      return on_names(*done.answer);
     auto from = watch->target_index(); // a failure moves on to the next
     auto outcome = watch->on_answer(done.ticket, std::move(*done.answer),
                                     self->clock().now());
@@ -169,24 +173,25 @@ struct consul_watcher_state {
   /// Consul wakes a blocking query for what is deleted below its prefix, not
   /// for `kv delete -recurse` of the prefix itself or of one above it: the
   /// tombstone lies outside. So the names are compared now and then.
-  void list_folders() {
-    if (std::exchange(listing_folders, true))
+  void list_instances() {
+    if (listing_names || watch->failures() != 0 || !watch->published() ||
+        watch->published()->entries.empty())
       return;
+    listing_names = true;
     auto request = consul::list_folders(targets[watch->target_index()],
                                         instances_prefix());
     request.close_after = true;
-    folders_request = submit(std::move(request), folders_ticket);
+    names_request = submit(std::move(request), names_ticket);
   }
 
-  void on_folders(const result<http_response>& answer) {
-    listing_folders = false;
+  void on_names(const result<http_response>& answer) {
+    listing_names = false;
     if (!answer || !watch->published())
       return;
-    auto folders = consul::parse_keys(*answer);
-    if (!folders)
+    auto names = consul::parse_keys(*answer);
+    if (!names)
       return;
-    const std::unordered_set<std::string> present(folders->begin(),
-                                                  folders->end());
+    const std::unordered_set<std::string> present(names->begin(), names->end());
     const auto skip = instances_prefix().size();
     for (auto& entry : watch->published()->entries) {
       auto slash = entry.key.find('/', skip);
@@ -275,7 +280,7 @@ caf::behavior consul_watcher(caf::stateful_actor<consul_watcher_state>* self,
         if (!self->state.watch || due.round != self->state.polls)
           return;
         self->state.read_global();
-        self->state.list_folders();
+        self->state.list_instances();
         self->state.poll_global();
       },
       [=](const msg::kick&) { self->state.on_kick(); },

@@ -165,13 +165,20 @@ struct embedded_watcher_state {
             });
   }
 
+  /// The engine's own errors begin with the words already.
+  static std::string in_words(const std::string& problem) {
+    constexpr const char* engine = "embedded store: ";
+    return problem.empty() || problem.rfind(engine, 0) == 0 ? problem
+                                                            : engine + problem;
+  }
+
   void finish(const std::string& problem) {
     looking = false;
     bool failed = !problem.empty();
     if (failed && troubled != true)
-      ctx->log->warn("{}; trying again", problem);
+      ctx->log->warn("{}; trying again", in_words(problem));
     if (failed || troubled != false)
-      tell(self->system(), place::syncer, msg::trouble{problem});
+      tell(self->system(), place::syncer, msg::trouble{in_words(problem)});
     troubled = failed;
     if (std::exchange(again, false))
       look();

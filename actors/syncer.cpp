@@ -68,6 +68,9 @@ struct syncer_state {
     known.clear();
     global_entries.clear();
     global_json.clear();
+    // Told so after a restart, it may have lost what it was given before.
+    if (now == role::follower)
+      ctx->out->push(content_wanted{});
   }
 
   // ---- leader ------------------------------------------------------------

@@ -60,6 +60,10 @@ struct store_trouble {
   std::string text;
 };
 
+/// The syncer begins anew and has forgotten what it was given to follow: give
+/// it the zone's content again.
+struct content_wanted {};
+
 /// The end of a write that was ordered by `write()`.
 struct write_done {
   uint64_t ask_id = 0;
@@ -76,8 +80,9 @@ struct log_line {
   std::string text;
 };
 
-using loop_message = std::variant<instance_changed, global_changed, synced,
-                                  store_trouble, write_done, log_line>;
+using loop_message =
+    std::variant<instance_changed, global_changed, synced, store_trouble,
+                 content_wanted, write_done, log_line>;
 
 // ---- What goes in ------------------------------------------------------
 

@@ -291,6 +291,10 @@ void runtime::on(store_trouble& message) {
   changed();
 }
 
+void runtime::on(content_wanted&) {
+  zone_seen_ = 0;
+} // the next tick looks
+
 void runtime::on(write_done& message) {
   if (!message.error.empty())
     return answer(message.ask_id, std::move(message.error));

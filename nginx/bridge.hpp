@@ -56,6 +56,7 @@ private:
   void on(global_changed& message);
   void on(synced& message);
   void on(store_trouble& message);
+  void on(content_wanted& message);
   void on(write_done& message);
   void on(log_line& message);
 

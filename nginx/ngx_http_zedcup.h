@@ -5,8 +5,8 @@
  * master, where it says so), except ngx_http_zedcup_worker_wake().
  */
 
-#ifndef _NGX_HTTP_ZEDCUP_H_INCLUDED_
-#define _NGX_HTTP_ZEDCUP_H_INCLUDED_
+#ifndef NGX_HTTP_ZEDCUP_H_INCLUDED
+#define NGX_HTTP_ZEDCUP_H_INCLUDED
 
 #ifdef __cplusplus
 extern "C" {
@@ -126,4 +126,4 @@ ngx_int_t zedcup_bridge_stop(void);
 }
 #endif
 
-#endif /* _NGX_HTTP_ZEDCUP_H_INCLUDED_ */
+#endif /* NGX_HTTP_ZEDCUP_H_INCLUDED */

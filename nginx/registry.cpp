@@ -51,7 +51,7 @@ void registry::put(const std::string& name,
   fresh->rotations = make_rotations(*content, old, offset);
   fresh->content = std::move(content);
   instances_[name] = fresh.get();
-  fresh.release();
+  (void)fresh.release(); // owned by its references now
   release(old);
 }
 

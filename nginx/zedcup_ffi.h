@@ -6,8 +6,8 @@
  * Raise ZEDCUP_FFI_ABI with every change: Lua compares it on load.
  */
 
-#ifndef _ZEDCUP_FFI_H_INCLUDED_
-#define _ZEDCUP_FFI_H_INCLUDED_
+#ifndef ZEDCUP_FFI_H_INCLUDED
+#define ZEDCUP_FFI_H_INCLUDED
 
 #include <stddef.h>
 #include <stdint.h>
@@ -21,8 +21,8 @@ extern "C" {
 #define ZEDCUP_EXPORT  __attribute__((visibility("default")))
 
 /* Return codes besides non-negative results. */
-#define ZEDCUP_FFI_ERROR     -1   /* text in the caller's buffer, if any */
-#define ZEDCUP_FFI_DECLINED  -2   /* nothing to do here */
+#define ZEDCUP_FFI_ERROR     (-1)   /* text in the caller's buffer, if any */
+#define ZEDCUP_FFI_DECLINED  (-2)   /* nothing to do here */
 
 
 /* One instance's content of one revision, with its own round robin. */
@@ -113,4 +113,4 @@ ZEDCUP_EXPORT void zedcup_ffi_global_json(const char **json, size_t *len);
 }
 #endif
 
-#endif /* _ZEDCUP_FFI_H_INCLUDED_ */
+#endif /* ZEDCUP_FFI_H_INCLUDED */

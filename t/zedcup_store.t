@@ -103,7 +103,8 @@ f.put("instances/web/pools/1/method", "fastest")
 f.put("instances/web/pools/1/timeout", "soon")
 f.put("instances/web/pools/1/colour", "blue")
 f.put("instances/web/pools/second/name", "x")
-f.put("instances/web/ssl", "perhaps")
+f.put("instances/tls/ssl", "perhaps")
+f.put_host("instances/tls/pools/1/hosts/1", port)
 f.put_host("instances/web/pools/1/hosts/1", port)
 local config = f.wait(5, function()
     local handler = zedcup.create_handler("web")
@@ -113,10 +114,13 @@ end)
 for _, h in ipairs(config.pools[1].hosts) do f.say(h._idx, h.host) end
 f.say(#config.pools, config.pools[1].timeout, config.pools[1].method, config.pools[1].colour, config.ssl)
 f.say(f.tally("web", 3))
+-- never plain text where somebody meant TLS
+f.say("ssl_verify ", f.wait_hosts("tls", 1).ssl.ssl_verify)
 --- response_body
 1 127.0.0.1
 1 2000 weighted_rr blue false
 b1=3 true
+ssl_verify  true
 --- error_log eval
 my $p = "/instances/web";
 ["t3$p/pools/1/hosts/2/port: expected 1..65535, got \"99999\"",
@@ -136,7 +140,7 @@ my $p = "/instances/web";
  "t3$p/pools/1/timeout: expected 1..86400000, got \"soon\"",
  "t3$p/pools/1/colour: unknown key",
  "t3$p/pools/second: expected a number from 1 as the index",
- "t3$p/ssl: expected true, false or a table, got \"perhaps\""]
+ "t3/instances/tls/ssl: expected true, false or a table, got \"perhaps\""]
 
 
 

@@ -278,9 +278,9 @@ location = /large {
 --- script
 like(body_of('/write?n=1&first=2'), qr/ ok$/, 'written');
 wait_for('every worker serves it', 5, sub { all_say('/who', qr/^b2$/) });
-body_of('/large');
+like(body_of('/large'), qr/^written to the store, but not served: .*zone/, 'it fails, and says why');
 wait_for('an error', 5, sub {
-    error_log() =~ /zone is too small: no 100\d\d\d bytes in one piece for instance "web", the last good content stays; raise zedcup_zone/ });
+    error_log() =~ /zone is too small: no 100\d\d\d bytes in one piece for instance "web", the last good content stays; set zedcup_zone to \d+k or more/ });
 ok(all_say('/who', qr/^b2$/), 'what was good serves on, everywhere');
 like(body_of('/write?n=1&name=api'), qr/ ok$/, 'others have room');
 wait_for('every worker lists both', 5, sub { all_say('/list', qr/^api,web/) });

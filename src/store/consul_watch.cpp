@@ -34,7 +34,7 @@ consul_watch::consul_watch(consul_watch_settings settings, uint64_t seed,
       published_(std::move(known)), allowance_(settings_.burst) {}
 
 consul::read_mode consul_watch::mode() const {
-  if (confirm_)
+  if (confirm_ || (unsure_ && !settings_.stale_max_age))
     return consul::read_mode::consistent;
   return settings_.stale_max_age && !fresh_ ? consul::read_mode::stale
                                             : consul::read_mode::standard;
@@ -97,6 +97,7 @@ consul_watch::outcome consul_watch::fail(error problem, time_point now) {
   // block on an index from before could sleep through everything.
   index_ = 0;
   again_ = false;
+  unsure_ = true;
   outcome result;
   result.problem = std::move(problem);
   return result;
@@ -122,7 +123,7 @@ consul_watch::outcome consul_watch::on_tree(consul::tree_answer answer,
     confirm_ = true;
     return {};
   }
-  confirm_ = false;
+  confirm_ = unsure_ = false;
   return believe(std::move(answer.tree), now);
 }
 
@@ -133,9 +134,12 @@ void consul_watch::take_index(uint64_t index) {
   index_ = index < index_ ? 0 : std::max<uint64_t>(index, 1);
 }
 
-/// Servers have been seen to answer empty around elections.
+/// Servers have been seen to answer empty around elections and restarts. The
+/// first answer of all is compared with nothing: it may not be empty.
 bool consul_watch::suspicious(const kv_tree& tree) const {
-  if (!published_ || published_->entries.empty())
+  if (!published_)
+    return tree.entries.empty();
+  if (published_->entries.empty())
     return false;
   return 2 * lost_keys(*published_, tree) >= published_->entries.size();
 }

@@ -105,8 +105,12 @@ private:
   bool stale_read_ = false; ///< the one in flight
   bool kicked_ = false;     ///< the next request is on a kick's account
   bool again_ = false;      ///< kicked during a plain read
-  bool confirm_ = false;    ///< the next read is a ?consistent re-read
-  bool fresh_ = false;      ///< the next read must not be a stale one
+  /// The server may be starting up and not know all that it stored: plain reads
+  /// would show it half; consistent ones wait for its log. At the beginning and
+  /// after every error.
+  bool unsure_ = true;
+  bool confirm_ = false; ///< the next read is a ?consistent re-read
+  bool fresh_ = false;   ///< the next read must not be a stale one
 
   unsigned failures_ = 0; ///< in a row
   time_point backoff_until_{};

@@ -135,6 +135,7 @@ inline std::vector<std::string> actor_fixture::take_kinds() {
     std::string operator()(const store_trouble& m) {
       return "trouble " + m.text;
     }
+    std::string operator()(const content_wanted&) { return "wanted"; }
     std::string operator()(const write_done& m) {
       return "done " + std::to_string(m.ask_id);
     }

@@ -162,13 +162,14 @@ TEST_CASE_METHOD(watching, "embedded watcher: an error is logged once",
                  "[embedded_watcher]") {
   store.script = {locked, locked, fate::served, locked};
   become(role::leader);
-  CHECK(take_log() == lines{"5 database is locked; trying again"});
+  CHECK(take_log() ==
+        lines{"5 embedded store: database is locked; trying again"});
   pass(400ms);
   CHECK(take_log().empty());
   const auto told = take();
-  CHECK(std::count(told.begin(), told.end(), "trouble database is locked") >=
-        1);
-  CHECK(told.front() == "trouble database is locked");
+  CHECK(std::count(told.begin(), told.end(),
+                   "trouble embedded store: database is locked") >= 1);
+  CHECK(told.front() == "trouble embedded store: database is locked");
   pass(200ms);
   CHECK(take() == lines{"config 1", "instances 1", "trouble "});
   // The next trouble is news again.

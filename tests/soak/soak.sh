@@ -55,7 +55,7 @@ configured() { curl -s -m 5 "$url/configure" | grep -q '^ok$'; }
 wait_until 15 configured || bad "the instance cannot be written"
 
 workers() { pgrep -P "$master" | sort -n; }
-threads() { for pid in $(workers); do ls "/proc/$pid/task" | wc -l; done | sort -u | tr '\n' ' '; }
+threads() { for pid in $(workers); do ls "/proc/$pid/task" 2>/dev/null | wc -l; done | sort -u | tr '\n' ' '; }
 memory_kb() { # the most that the master or a worker has of its own
     for pid in $master $(workers); do awk '/^RssAnon/ { print $2 }' "/proc/$pid/status" 2>/dev/null; done |
         sort -n | tail -n 1
@@ -138,7 +138,8 @@ done
 kill -INT "$wrk_pid"
 load_was_clean "$reloads reloads"
 no_alarm "$reloads reloads"
-[ "$(threads)" = "$threads_before" ] || bad "threads: $threads_before before, $(threads) now"
+steady() { [ "$(threads)" = "$threads_before" ]; }
+wait_until 5 steady || bad "threads: $threads_before before, $(threads) now"
 memory_after=$(memory_kb)
 # (a sanitizer keeps what was freed)
 [ -n "${ZEDCUP_PRELOAD:-}" ] || [ "$memory_after" -lt $((memory_before + 4096)) ] ||
