@@ -80,37 +80,61 @@ runtime::start(system_options options, ngx_http_zedcup_main_conf_t* zmcf,
     made->stop(milliseconds{100});
     return error{errc::unavailable, "no connection free for the wake-ups"};
   }
+  // Until now a wake-up went nowhere, and none follows a first one.
+  ngx_http_zedcup_worker_wake();
   return made;
 }
 
 // ---- the zone ----------------------------------------------------------
 
-/// At the start: content is decoded here, so that a worker that was respawned
-/// or reloaded serves from its first request on.
+/// Makes this worker serve exactly what the zone holds. At the start, so that a
+/// worker that was respawned or reloaded serves from its first request on; and
+/// when it begins to lead, for what the actors have still under way is dropped
+/// then, and what differs from the store is told from what is served here.
 void runtime::load_zone() {
   auto content = zone_content::read(0);
   zone_kicks_ = content.state.kicks;
   if (!content.ours || content.failed)
     return;
-  for (auto& seen : content.entries) {
-    if (!seen.json)
-      continue; // it never found room
-    if (seen.name.empty()) {
-      global_json_ = std::move(*seen.json);
-      global_revision_ = seen.revision;
-      continue;
-    }
-    auto decoded = snapshot::from_json(seen.name, *seen.json, seen.revision);
-    if (decoded)
-      instances_.put(seen.name, std::move(*decoded),
-                     static_cast<uint32_t>(ngx_worker));
-    zone_names_.insert(seen.name);
-  }
+  for (auto& seen : content.entries)
+    if (seen.json) // else it never found room
+      load(seen);
+  note_names(content);
   zone_seen_ = content.state.seq;
   synced_ = content.state.synced != 0;
   revision_ = content.state.synced_revision;
   trouble_ = content.state.error;
   changed();
+}
+
+void runtime::load(zone_content::entry& seen) {
+  if (seen.name.empty()) {
+    global_json_ = std::move(*seen.json);
+    global_revision_ = seen.revision;
+    return;
+  }
+  auto* old = instances_.find(seen.name);
+  if (old != nullptr && old->json() == *seen.json)
+    return;
+  auto decoded = snapshot::from_json(seen.name, *seen.json, seen.revision);
+  if (decoded)
+    instances_.put(seen.name, std::move(*decoded),
+                   static_cast<uint32_t>(ngx_worker));
+}
+
+/// What the zone does not know any more goes.
+void runtime::note_names(const zone_content& content) {
+  zone_names_.clear();
+  refused_.clear();
+  for (auto& seen : content.entries) {
+    if (!seen.name.empty())
+      zone_names_.insert(seen.name);
+    if (seen.refused)
+      refused_.insert(seen.name);
+  }
+  for (auto& name : instances_.names())
+    if (zone_names_.count(name) == 0)
+      instances_.remove(name);
 }
 
 void runtime::look() {
@@ -130,13 +154,8 @@ void runtime::look() {
 }
 
 void runtime::follow(zone_content content) {
-  zone_names_.clear();
-  refused_.clear();
+  note_names(content);
   for (auto& seen : content.entries) {
-    if (!seen.name.empty())
-      zone_names_.insert(seen.name);
-    if (seen.refused)
-      refused_.insert(seen.name);
     if (!seen.json)
       continue;
     if (seen.name.empty())
@@ -144,9 +163,6 @@ void runtime::follow(zone_content content) {
     else
       system_->follow_instance(seen.name, seen.revision, std::move(*seen.json));
   }
-  for (auto& name : instances_.names())
-    if (zone_names_.count(name) == 0)
-      instances_.remove(name);
   trouble_ = content.state.error;
   // Comes back behind the content that it stands for.
   if (content.state.synced != 0)
@@ -186,8 +202,14 @@ void runtime::kick() {
 bool runtime::drain() {
   std::deque<loop_message> batch;
   bool more = outbox_.drain(batch, drain_budget);
-  for (auto& message : batch)
-    std::visit([this](auto& known) { on(known); }, message);
+  for (auto& message : batch) {
+    // One that fails must not take the others along, nor `more`.
+    try {
+      std::visit([this](auto& known) { on(known); }, message);
+    } catch (const std::exception& problem) {
+      log(NGX_LOG_ERR, problem.what());
+    }
+  }
   return more;
 }
 
@@ -339,8 +361,10 @@ void runtime::changed() {
 
 void runtime::lead(bool leads) {
   leads_ = leads;
-  if (leads)
+  if (leads) {
+    load_zone();
     log(NGX_LOG_NOTICE, "this worker follows " + options_.store_name());
+  }
   system_->set_role(leads ? role::leader : role::follower);
   changed();
 }

@@ -47,7 +47,9 @@ private:
   runtime(system_options options, void* lua_semaphore);
 
   void load_zone();
+  void load(zone_content::entry& seen);
   void follow(zone_content content);
+  void note_names(const zone_content& content);
   void changed();
 
   void on(instance_changed& message);

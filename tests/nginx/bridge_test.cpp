@@ -1,0 +1,327 @@
+// One worker's runtime between a zone, actors and a Lua that are scripted.
+#include "nginx/bridge.hpp"
+
+#include "fake_nginx.hpp"
+#include "support/catch.hpp"
+
+using namespace zedcup;
+using namespace zedcup::test;
+
+namespace {
+
+using lines = std::vector<std::string>;
+
+std::shared_ptr<const snapshot> content(int port, uint64_t revision) {
+  instance_config config;
+  config.name = "a";
+  pool_config pool;
+  pool.index = 1;
+  pool.name = "1"; // as decoded
+  host_config host;
+  host.index = 1;
+  host.name = "1";
+  host.address = "10.0.0.1";
+  host.port = static_cast<uint16_t>(port);
+  pool.hosts.push_back(host);
+  config.pools.push_back(pool);
+  return snapshot::make(std::move(config), revision);
+}
+
+class bridged {
+public:
+  bridged() { nginx() = {}; }
+
+  void start() {
+    auto made = runtime::start({}, &conf_, &semaphore_);
+    REQUIRE(made);
+    worker_ = std::move(*made);
+  }
+
+  runtime& worker() { return *worker_; }
+  fake_zone& zone() { return nginx().zone; }
+  lines told() { return std::exchange(nginx().actors.told, {}); }
+
+  void push(loop_message message) {
+    nginx().actors.out->push(std::move(message));
+  }
+  /// As a leader's actors: an instance, read from the store.
+  void push_instance(const std::string& name, int port, uint64_t revision) {
+    push(instance_changed{name, revision, content(port, revision), true});
+  }
+  void push_synced(uint64_t revision, lines names) {
+    push(synced{revision, std::move(names), true});
+  }
+  /// As a follower's actors: what they make of what they were told.
+  void push_followed(const std::string& name, int port, uint64_t revision) {
+    push(instance_changed{name, revision, content(port, revision), false});
+  }
+  void drain() {
+    while (worker().drain()) {
+    }
+  }
+
+  /// The port served for an instance; 0: there is none.
+  int port_of(const std::string& name) {
+    auto* found = worker().instances().find(name);
+    return found == nullptr ? 0 : found->config().pools.at(0).hosts.at(0).port;
+  }
+
+  /// "1 5 text": kind, id, text (or the name), of all that waits for Lua.
+  lines to_lua() {
+    lines all;
+    zedcup_ffi_message_t batch[4];
+    while (int count = worker().messages().take(batch, 4))
+      for (int i = 0; i < count; ++i) {
+        auto& one = batch[i];
+        all.push_back(one.kind == ZEDCUP_MESSAGE_ANSWER
+                          ? "answer " + std::to_string(one.id) + " " +
+                                std::string(one.text, one.text_len)
+                          : std::string(one.kind == ZEDCUP_MESSAGE_PUBLISH
+                                            ? "publish "
+                                            : "remove ") +
+                                std::string(one.name, one.name_len));
+      }
+    return all;
+  }
+
+private:
+  ngx_http_zedcup_main_conf_t conf_{};
+  int semaphore_ = 0;
+  std::unique_ptr<runtime> worker_;
+};
+
+} // namespace
+
+// ---- start -----------------------------------------------------------------
+
+TEST_CASE_METHOD(bridged, "bridge: a start serves what the zone holds",
+                 "[bridge]") {
+  zone().put("a", 5, content(80, 5)->json());
+  zone().put("broken", 5, "{");
+  zone().set_synced(6);
+  start();
+  CHECK(port_of("a") == 80);
+  zedcup_ffi_state_t state{};
+  worker().state(state);
+  CHECK(state.synced == 1);
+  CHECK(state.revision == 6);
+  CHECK(told().empty());
+  worker().look();
+  CHECK(told().empty());
+}
+
+TEST_CASE_METHOD(bridged,
+                 "bridge: what the actors say while they start is "
+                 "heard",
+                 "[bridge]") {
+  nginx().actors.at_start = log_line{4, "early"};
+  start();
+  // The worker's eventfd came later; without a wake-up now there is none ever.
+  CHECK(nginx().wakes == 1);
+  drain();
+  CHECK(nginx().log == lines{"4 early"});
+  push(log_line{4, "late"});
+  CHECK(nginx().wakes == 2);
+}
+
+// ---- leader ----------------------------------------------------------------
+
+TEST_CASE_METHOD(bridged, "bridge: a leader publishes what its actors read",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  CHECK(told() == lines{"role leader"});
+  push_instance("a", 80, 5);
+  push_synced(5, {"a"});
+  drain();
+  CHECK(port_of("a") == 80);
+  CHECK(zone().entries.at("a").json == content(80, 5)->json());
+  CHECK(zone().synced == 5);
+  CHECK(to_lua() == lines{"publish a"});
+  CHECK(nginx().rings >= 1);
+  push_instance("a", 80, 6); // read anew, the same
+  push_synced(6, {});
+  zone().puts.clear();
+  drain();
+  CHECK(zone().puts.empty());
+  CHECK(zone().entries.empty());
+  CHECK(port_of("a") == 0);
+  CHECK(to_lua() == lines{"publish a", "remove a"});
+}
+
+TEST_CASE_METHOD(bridged, "bridge: a message that fails takes no other along",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  zone().breaks = true;
+  push_instance("a", 80, 5);
+  push(write_done{7, "refused", "a", false, 0});
+  for (int i = 0; i < 300; ++i) // more than one budget
+    push(log_line{8, "line"});
+  bool more = false;
+  CHECK_NOTHROW(more = worker().drain());
+  CHECK(more); // or the rest would wait for ever
+  drain();
+  CHECK(to_lua() == lines{"answer 7 refused"});
+  CHECK(nginx().log.size() >= 302); // and the exception, and the leadership
+}
+
+TEST_CASE_METHOD(bridged, "bridge: messages of an old leadership are dropped",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  push_instance("a", 80, 5);
+  push_synced(5, {"a"});
+  push(store_trouble{"down"});
+  worker().lead(false);
+  drain();
+  CHECK(zone().entries.empty());
+  CHECK_FALSE(zone().synced);
+  CHECK(zone().error == "");
+  CHECK(port_of("a") == 0);
+}
+
+// ---- follower, and taking over ---------------------------------------------
+
+TEST_CASE_METHOD(bridged, "bridge: a follower asks its actors to decode",
+                 "[bridge]") {
+  start();
+  zone().put("", 4, "{}");
+  zone().put("a", 5, content(80, 5)->json());
+  zone().set_synced(5);
+  worker().look();
+  CHECK(told() == lines{"global 4", "instance a 5", "synced 5"});
+  push_followed("a", 80, 5);
+  push(synced{5, std::nullopt, false});
+  drain();
+  CHECK(port_of("a") == 80);
+  worker().look();
+  CHECK(told().empty());
+  zone().remove("a");
+  worker().look();
+  CHECK(port_of("a") == 0);
+  push_followed("a", 80, 5); // overtaken
+  drain();
+  CHECK(port_of("a") == 0);
+}
+
+TEST_CASE_METHOD(bridged,
+                 "bridge: a new leader starts from what the zone "
+                 "holds: changed",
+                 "[bridge]") {
+  zone().put("a", 5, content(80, 5)->json());
+  start();
+  // The leader before published this and died; our actors have it under way.
+  zone().put("a", 6, content(81, 6)->json());
+  worker().look();
+  worker().lead(true);
+  push_followed("a", 81, 6); // came too late
+  drain();
+  CHECK(port_of("a") == 81);
+  // The store went back: the others must hear of it.
+  push_instance("a", 80, 7);
+  drain();
+  CHECK(zone().entries.at("a").json == content(80, 7)->json());
+}
+
+TEST_CASE_METHOD(bridged,
+                 "bridge: a new leader starts from what the zone "
+                 "holds: new",
+                 "[bridge]") {
+  start();
+  zone().put("b", 6, content(81, 6)->json());
+  worker().look();
+  worker().lead(true);
+  push_followed("b", 81, 6);
+  // It is not in the store any more.
+  push_synced(7, {});
+  drain();
+  CHECK(zone().entries.count("b") == 0);
+  CHECK(to_lua() == lines{"remove b"});
+}
+
+TEST_CASE_METHOD(bridged,
+                 "bridge: a new leader starts from what the zone "
+                 "holds: gone",
+                 "[bridge]") {
+  zone().put("a", 5, content(80, 5)->json());
+  start();
+  zone().remove("a");
+  worker().lead(true);
+  push_instance("a", 80, 7); // back in the store
+  push_synced(7, {"a"});
+  drain();
+  CHECK(zone().entries.count("a") == 1);
+  CHECK(port_of("a") == 80);
+}
+
+TEST_CASE_METHOD(bridged,
+                 "bridge: a new leader clears the trouble of the one "
+                 "before",
+                 "[bridge]") {
+  start();
+  zone().error = "consul is down";
+  ++zone().seq;
+  worker().look();
+  worker().lead(true);
+  push(store_trouble{});
+  drain();
+  CHECK(zone().error == "");
+}
+
+// ---- kicks and asks --------------------------------------------------------
+
+TEST_CASE_METHOD(bridged, "bridge: a write here kicks whoever leads",
+                 "[bridge]") {
+  start();
+  push(write_done{7, "", "a", false, 9});
+  drain();
+  CHECK(zone().kicks == 1);
+  CHECK(told().empty());
+  worker().lead(true);
+  told();
+  worker().look(); // its own kick of before
+  told();
+  push(write_done{8, "", "a", false, 9});
+  drain();
+  CHECK(told() == lines{"kick"});
+  ++zone().kicks; // another worker wrote
+  ++zone().seq;
+  worker().look();
+  CHECK(told() == lines{"kick"});
+}
+
+TEST_CASE_METHOD(bridged, "bridge: a write is answered when it is applied here",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  const auto id = worker().ask(ZEDCUP_ASK_CONFIGURE_INSTANCE, "a", "{}");
+  REQUIRE(nginx().actors.writes.size() == 1);
+  CHECK(nginx().actors.writes[0].ask_id == id);
+  push(write_done{id, "", "a", false, 9});
+  push_synced(8, {});
+  drain();
+  CHECK(to_lua().empty());
+  push_instance("a", 80, 9);
+  push_synced(9, {"a"});
+  drain();
+  CHECK(to_lua() == lines{"publish a", "answer " + std::to_string(id) + " "});
+}
+
+TEST_CASE_METHOD(bridged,
+                 "bridge: content that finds no room is told to who "
+                 "wrote it",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  zone().full = true;
+  push(write_done{7, "", "a", false, 9});
+  push_instance("a", 80, 9);
+  push_synced(9, {"a"});
+  drain();
+  const auto messages = to_lua();
+  REQUIRE(messages.size() == 1);
+  CHECK(messages[0].rfind("answer 7 written to the store, but not served", 0) ==
+        0);
+  CHECK(port_of("a") == 0);
+}
