@@ -1,12 +1,17 @@
 -- Opens connections to hosts: cosockets, or any lua-resty client that has
 -- `connect` and `set_timeout`.
 
+local get_phase = ngx.get_phase
 local ngx_tcp = ngx.socket.tcp
 local type = type
 local tostring = tostring
 local pcall = pcall
 
 local NO_TIMEOUTS = {}
+
+-- Phases in which ngx.socket.tcp() cannot raise. LuaJIT compiles no path that
+-- leads through pcall() into a C function.
+local COSOCKET_PHASES = { rewrite = true, access = true, content = true, timer = true }
 
 local _M = {}
 
@@ -36,6 +41,18 @@ local function handshake(sock, method, ssl, host)
 end
 
 
+local function new_socket()
+    if COSOCKET_PHASES[get_phase()] then
+        return ngx_tcp()
+    end
+    local called, sock, err = pcall(ngx_tcp)
+    if not called then
+        return nil, sock
+    end
+    return sock, err
+end
+
+
 --- Opens a cosocket to a host, from its keepalive pool where possible.
 ---@param pool table of zedcup.instances
 ---@param host table of zedcup.instances
@@ -45,14 +62,14 @@ end
 ---@return string|nil err
 ---@return boolean|nil hopeless no host could be reached from this phase
 function _M.open(pool, host, ssl, timeouts)
-    local called, sock = pcall(ngx_tcp)
-    if not called then
-        return nil, sock, true
+    local sock, ok, err
+    sock, err = new_socket()
+    if not sock then
+        return nil, err, true
     end
     timeouts = timeouts or NO_TIMEOUTS
     sock:settimeouts(timeouts.connect or pool.timeout, timeouts.send or pool.read_timeout,
                      timeouts.read or pool.read_timeout)
-    local ok, err
     if host.port then
         ok, err = sock:connect(host.address, host.port, host.options)
     else

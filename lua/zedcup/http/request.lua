@@ -17,7 +17,7 @@ local folded = names.folded
 local gmatch = string.gmatch
 local is_token = names.is_token
 local lower = string.lower
-local pairs = pairs
+local next = next
 local tostring = tostring
 local type = type
 local upper = string.upper
@@ -57,14 +57,18 @@ local function is_one_line(value)
 end
 
 
-local function is_target(text)
-    for i = 1, #text do
-        local c = byte(text, i)
-        if c <= SPACE or c == DEL then
-            return false
-        end
+-- Loops on the way of every request are written as tail calls, here and in
+-- response.lua: LuaJIT gives up on compiling a function around a loop that it
+-- has compiled before, but links to a compiled function.
+local function is_target(text, from)
+    local c = byte(text, from)
+    if not c then
+        return from > 1
     end
-    return text ~= ""
+    if c <= SPACE or c == DEL then
+        return false
+    end
+    return is_target(text, from + 1)
 end
 
 
@@ -85,7 +89,7 @@ end
 
 local function make_target(path, query)
     path = path or "/"
-    if type(path) ~= "string" or not is_target(path) then
+    if type(path) ~= "string" or not is_target(path, 1) then
         return nil, "bad path: a string without spaces or control characters"
             .. " expected"
     end
@@ -99,7 +103,7 @@ local function make_target(path, query)
     if text == "" then
         return path
     end
-    if not is_target(text) then
+    if not is_target(text, 1) then
         return nil, "bad query: spaces or control characters in it"
     end
     return path .. (find(path, "?", 1, true) and "&" or "?") .. text
@@ -184,23 +188,22 @@ local function add_repeated(n, name, wanted, values)
 end
 
 
-local function add_headers(n, headers)
-    if type(headers) ~= "table" then
-        return nil, "bad headers: a table expected"
+-- Adds `name` and what next() gives after it.
+local function add_headers(n, headers, name, value)
+    if name == nil then
+        return n
     end
-    for name, value in pairs(headers) do
-        local wanted = folded[name]
-        if not wanted then
-            return nil, "bad header name"
-        end
-        local add = type(value) == "table" and add_repeated or add_header
-        local err
-        n, err = add(n, name, wanted, value)
-        if not n then
-            return nil, err
-        end
+    local wanted = folded[name]
+    if not wanted then
+        return nil, "bad header name"
     end
-    return n
+    local add = type(value) == "table" and add_repeated or add_header
+    local err
+    n, err = add(n, name, wanted, value)
+    if not n then
+        return nil, err
+    end
+    return add_headers(n, headers, next(headers, name))
 end
 
 
@@ -238,8 +241,12 @@ function _M.build(params, authority, user_agent)
 
     forget_given()
     local n = 8
-    if params.headers ~= nil then
-        n, err = add_headers(n, params.headers)
+    local headers = params.headers
+    if headers ~= nil then
+        if type(headers) ~= "table" then
+            return nil, "bad headers: a table expected"
+        end
+        n, err = add_headers(n, headers, next(headers))
         if not n then
             return nil, err
         end

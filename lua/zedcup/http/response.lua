@@ -79,35 +79,32 @@ end
 -- the position after it; or nil and an error, FOLDED at the first line that is
 -- continued on the next. `bound` is the first position beyond the limit.
 local function scan_lines(buf, pos, bound, lines_left, notes)
-    while true do
-        local eol = find(buf, "\n", pos, true)
-        if (eol or #buf) >= bound then
-            return nil, TOO_LARGE
-        end
-        if not eol then
-            return nil, INCOMPLETE
-        end
-        local last = line_end(buf, pos, eol)
-        if last < pos then
-            return pos, eol + 1
-        end
-        if lines_left == 0 then
-            return nil, "too many header lines"
-        end
-        lines_left = lines_left - 1
-
-        local next_byte = byte(buf, eol + 1)
-        if not next_byte then
-            return nil, INCOMPLETE
-        elseif next_byte == SPACE or next_byte == TAB then
-            return nil, FOLDED
-        end
-        local err = check_line(buf, pos, last, notes)
-        if err then
-            return nil, err
-        end
-        pos = eol + 1
+    local eol = find(buf, "\n", pos, true)
+    if (eol or #buf) >= bound then
+        return nil, TOO_LARGE
     end
+    if not eol then
+        return nil, INCOMPLETE
+    end
+    local last = line_end(buf, pos, eol)
+    if last < pos then
+        return pos, eol + 1
+    end
+    if lines_left == 0 then
+        return nil, "too many header lines"
+    end
+
+    local next_byte = byte(buf, eol + 1)
+    if not next_byte then
+        return nil, INCOMPLETE
+    elseif next_byte == SPACE or next_byte == TAB then
+        return nil, FOLDED
+    end
+    local err = check_line(buf, pos, last, notes)
+    if err then
+        return nil, err
+    end
+    return scan_lines(buf, eol + 1, bound, lines_left - 1, notes)
 end
 
 
