@@ -12,7 +12,9 @@
 
 #include "actors/system.hpp"
 #include "actors/write_ask.hpp"
+#include "host_ref.hpp"
 #include "net/http_message.hpp"
+#include "snapshot.hpp"
 #include "store/kv.hpp"
 #include "util/result.hpp"
 
@@ -110,6 +112,32 @@ struct revision_reply {
   result<uint64_t> revision;
 };
 
+/// facade, prober -> outcomes: a host failed `count` times. Errors older than
+/// `window` no longer count; `max_errors` within it take the host down.
+struct errors_seen {
+  host_ref host;
+  uint32_t count = 1;
+  std::chrono::seconds window{60};
+  uint32_t max_errors = 3;
+  bool by_probe = false;
+  std::string err; ///< of the last one
+};
+
+/// prober, host_reviver -> outcomes: bring back a host that zedcup took down.
+struct revival_due {
+  host_ref host;
+  bool by_probe = false;
+};
+
+/// syncer of the leader -> prober, host_reviver: the content of an instance,
+/// and after each read every name there is; an instance without one is gone.
+struct instance_is {
+  std::shared_ptr<const snapshot> content;
+};
+struct instances_are {
+  std::vector<std::string> names;
+};
+
 /// http_driver's thread -> the actor that submitted. `generation` and `ticket`
 /// are that actor's own: which of its requests this answers.
 struct http_done {
@@ -147,6 +175,10 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::ask_revision)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::read_reply)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::commit_reply)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::revision_reply)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::errors_seen)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::revival_due)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instance_is)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instances_are)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::http_done)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::wake)
 
@@ -155,7 +187,17 @@ namespace zedcup {
 /// The actors' places. The supervisor enters each (re)started actor in CAF's
 /// registry under its place; others look it up when they send, so that nobody
 /// keeps the handle of an actor that was replaced.
-enum class place { supervisor, store, watcher, syncer, writer };
+enum class place {
+  supervisor,
+  store,
+  watcher,
+  syncer,
+  writer,
+  outcomes,
+  session,
+  prober,
+  host_reviver,
+};
 
 constexpr caf::atom_value place_atom(place where) {
   switch (where) {
@@ -169,6 +211,14 @@ constexpr caf::atom_value place_atom(place where) {
     return caf::atom("syncer");
   case place::writer:
     return caf::atom("writer");
+  case place::outcomes:
+    return caf::atom("outcomes");
+  case place::session:
+    return caf::atom("session");
+  case place::prober:
+    return caf::atom("prober");
+  case place::host_reviver:
+    return caf::atom("reviver");
   }
   return caf::atom("none");
 }
