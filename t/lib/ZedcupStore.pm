@@ -23,7 +23,7 @@ package ZedcupStore;
 #   --- script              Perl that runs in place of the request; the functions
 #                           exported below are for it
 # A block that says nothing about the error log has no errors in it.
-# $ZedcupStore::default_store changes the default of a file. Exported as $TEST_NGINX_...:
+# $ZedcupStore::default_store changes the default of a file, ZEDCUP_TEST_STORE that of a run. Exported as $TEST_NGINX_...:
 #   PREFIX                  of this block in Consul
 #   STORE_PATH              of this block's SQLite file
 #   OPTIONS                 what init() is given
@@ -45,7 +45,7 @@ our @EXPORT = qw(get body_of wait_for each_worker leader_pid reload edit_conf er
                  worker_pids consul_start consul_stop consul_put consul_delete
                  consul_keys consul_freeze spawn_server stop_server);
 
-our $default_store = 'embedded';
+our $default_store = $ENV{ZEDCUP_TEST_STORE} || 'embedded';
 
 my $owner = $$;
 my $folder = File::Temp->newdir('zedcup-store-XXXXXX', TMPDIR => 1);

@@ -183,11 +183,13 @@ function _M.say_stored()
 end
 
 
---- Keys below this block's prefix, as with `consul kv put` and `delete`, or
---- `etcdctl put` and `del`.
+--- Keys (as in a URI) below this block's prefix, as with `consul kv put` and `delete`, or
+--- `etcdctl put` and `del`. `query` may be "flags=1".
 function _M.put(key, value, query)
     if settings.store == "etcd" then
-        return etcd("put", { key = settings.prefix .. "/" .. key, value = tostring(value) })
+        value = tostring(value) .. (query and "\0" .. query or "")
+        key = settings.prefix .. "/" .. ngx.unescape_uri(key)
+        return etcd("put", { key = key, value = value })
     end
     local status, body = _M.consul("PUT", "/v1/kv/" .. settings.prefix .. "/" .. key
                                    .. (query and "?" .. query or ""), tostring(value))
@@ -197,7 +199,7 @@ end
 
 function _M.delete(key, recurse)
     if settings.store == "etcd" then
-        key = settings.prefix .. "/" .. key
+        key = settings.prefix .. "/" .. ngx.unescape_uri(key)
         local last = key:byte(-1)
         return etcd("deleterange", {
             key = key,
