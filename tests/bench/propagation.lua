@@ -10,7 +10,9 @@ struct zedcup_bench_time { long sec; long nsec; };
 int clock_gettime(int clock, struct zedcup_bench_time *out);
 ]]
 
-local _M = { consul = "" }
+---@field store string the engine
+---@field server string its URL, where it has one
+local _M = { store = "", server = "" }
 
 local CLOCK_MONOTONIC = 1
 local PORT = 10000
@@ -47,11 +49,24 @@ function _M.watch()
 end
 
 
-local function put_consul(port)
+local KEY = "zedcup/instances/bench/pools/1/hosts/1/port"
+
+
+local function call(method, path, body)
     local res = assert(http.new():request_uri(
-        _M.consul .. "/v1/kv/zedcup/instances/bench/pools/1/hosts/1/port",
-        { method = "PUT", body = tostring(port), keepalive = false }))
+        _M.server .. path, { method = method, body = body, keepalive = false }))
     assert(res.status == 200, res.body)
+end
+
+
+local function put_consul(port)
+    call("PUT", "/v1/kv/" .. KEY, tostring(port))
+end
+
+
+local function put_etcd(port)
+    call("POST", "/v3/kv/put", '{"key":"' .. ngx.encode_base64(KEY) .. '","value":"'
+                               .. ngx.encode_base64(tostring(port)) .. '"}')
 end
 
 
@@ -87,7 +102,7 @@ end
 
 
 function _M.run()
-    local put = _M.consul ~= "" and put_consul or configure
+    local put = ({ consul = put_consul, etcd = put_etcd, embedded = configure })[_M.store]
     for round = 1, tonumber(ngx.var.arg_rounds) do
         local port = PORT + round
         local before = now_ms()
