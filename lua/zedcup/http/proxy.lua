@@ -52,6 +52,12 @@ local function is_size(value)
 end
 
 
+local function is_answer(res)
+    return type(res) == "table" and type(res.status) == "number"
+        and type(res.headers) == "table" and type(res.body_reader) == "function"
+end
+
+
 -- Pieces of a text at hand.
 local function text_reader(text, default)
     local pos = 1
@@ -195,6 +201,12 @@ function _M.proxy_response(_, res, chunk_size)
     chunk_size = chunk_size or CHUNK_SIZE
     if not is_size(chunk_size) then
         return nil, "bad chunk size"
+    end
+    if not is_answer(res) then
+        return nil, "bad answer: what request() returned expected"
+    end
+    if ngx.headers_sent then
+        return nil, "the headers of this request have been sent"
     end
     ngx.status = res.status
     each_end_to_end(res.headers, function(name, value)
