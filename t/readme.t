@@ -149,6 +149,7 @@ my %expected = (
     'events.lua' => qr{\Apool primary, host web0[12]\n200 text/plain\n\z},
     'http.lua' => qr{\A200 web01\n\nweb01\n\z},
     'list.lua' => qr{\Athere is web\ninstance: web\n\z},
+    'tls.lua' => qr{\Aok\n\z},
 );
 
 {

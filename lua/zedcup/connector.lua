@@ -1,11 +1,17 @@
 -- Opens connections to hosts: cosockets, or any lua-resty client that has
 -- `connect` and `set_timeout`.
 
+local client_cert = require "zedcup.client_cert"
+local tls_of_http = require "zedcup.http.tls"
+
 local get_phase = ngx.get_phase
 local ngx_tcp = ngx.socket.tcp
 local type = type
 local tostring = tostring
 local pcall = pcall
+
+local is_resumable = tls_of_http.is_resumable
+local shake = tls_of_http.shake
 
 local NO_TIMEOUTS = {}
 
@@ -16,28 +22,53 @@ local COSOCKET_PHASES = { rewrite = true, access = true, content = true, timer =
 local _M = {}
 
 
-local function is_ip(address)
-    return address:find("^%d+%.%d+%.%d+%.%d+$") or address:find(":", 1, true)
-end
-
-
--- The name to send and to verify: as configured, else the host's own.
-local function server_name(ssl, host)
-    if ssl.sni_name then
-        return ssl.sni_name
+-- The instance's own certificate, and its connections apart from those with
+-- another one. Nothing to do but the first time.
+local function take_cert(host)
+    local tls = host.tls
+    if not tls or not tls.cert or tls.pair then
+        return true
     end
-    local address = host.config.host
-    return not is_ip(address) and address or nil
+    local pair, err = client_cert.get(tls.cert)
+    if not pair then
+        return nil, err
+    end
+    host.options.pool = host.options.pool .. ":" .. pair.digest
+    tls.pair = pair
+    return true
 end
 
 
-local function handshake(sock, method, ssl, host)
-    local shake = sock[method]
-    local ok, err = shake(sock, false, server_name(ssl, host), ssl.ssl_verify)
-    if not ok then
+local function show_cert(sock, pair)
+    if type(sock) ~= "table" or not sock.setclientcert then
+        return nil, "this ngx_lua, or the client driver, has no client certificates"
+    end
+    return sock:setclientcert(pair.cert, pair.key)
+end
+
+
+-- `sock` is the cosocket below, where it can be reached; `session` one to
+-- resume, or false for a handshake that may not know sessions.
+local function handshake(client, method, tls, sock, session)
+    local ok, err, result = true, nil, nil
+    if tls.pair then
+        ok, err = show_cert(sock, tls.pair)
+    end
+    if ok then
+        result, err = shake(client, method, tls.who, session)
+    end
+    if err then
         return nil, "TLS handshake: " .. tostring(err)
     end
-    return true
+    return result
+end
+
+
+-- Sessions are asked for only of cosockets, and kept where they will help.
+local function secure_socket(sock, tls)
+    local session, err = handshake(sock, "sslhandshake", tls, sock, tls.session)
+    tls.session = is_resumable(session) and session or nil
+    return not err, err
 end
 
 
@@ -56,13 +87,20 @@ end
 --- Opens a cosocket to a host, from its keepalive pool where possible.
 ---@param pool table of zedcup.instances
 ---@param host table of zedcup.instances
----@param ssl table|nil the instance's
 ---@param timeouts table|nil connect, send, read in milliseconds; nil: the pool's
 ---@return table|nil sock
 ---@return string|nil err
----@return boolean|nil hopeless no host could be reached from this phase
-function _M.open(pool, host, ssl, timeouts)
+---@return boolean|nil hopeless no host could be reached, from this phase or
+---with this certificate
+function _M.open(pool, host, timeouts)
     local sock, ok, err
+    local tls = host.tls
+    if tls then
+        ok, err = take_cert(host)
+        if not ok then
+            return nil, err, true
+        end
+    end
     sock, err = new_socket()
     if not sock then
         return nil, err, true
@@ -78,8 +116,8 @@ function _M.open(pool, host, ssl, timeouts)
     if not ok then
         return nil, err
     end
-    if ssl and sock:getreusedtimes() == 0 then
-        ok, err = handshake(sock, "sslhandshake", ssl, host)
+    if tls and sock:getreusedtimes() == 0 then
+        ok, err = secure_socket(sock, tls)
         if not ok then
             sock:close()
             return nil, err
@@ -96,18 +134,19 @@ end
 
 
 -- A resty client either shakes hands itself or has its cosocket in `sock`.
-local function secure(client, ssl, host)
+local function secure(client, tls)
     local reused = client.get_reused_times or client.getreusedtimes
     if reused and (reused(client) or 0) > 0 then
         return true
     end
+    local sock = client.sock or client
     for _, method in ipairs({ "ssl_handshake", "sslhandshake" }) do
         if client[method] then
-            return handshake(client, method, ssl, host)
+            return handshake(client, method, tls, sock, false)
         end
     end
-    if type(client.sock) == "table" and client.sock.sslhandshake then
-        return handshake(client.sock, "sslhandshake", ssl, host)
+    if type(sock) == "table" and sock.sslhandshake then
+        return secure_socket(sock, tls)
     end
     return nil, "the client driver has no TLS handshake"
 end
@@ -122,9 +161,12 @@ function _M.is_client(client)
 end
 
 
-local function drive(client, pool, host, ssl)
+local function drive(client, pool, host)
+    local ok, err = take_cert(host)
+    if not ok then
+        return nil, err, true
+    end
     set_timeout(client, pool.timeout)
-    local ok, err
     if host.port then
         ok, err = client:connect(host.address, host.port, host.options)
     else
@@ -133,8 +175,8 @@ local function drive(client, pool, host, ssl)
     if not ok then
         return nil, err or "connect failed"
     end
-    if ssl then
-        ok, err = secure(client, ssl, host)
+    if host.tls then
+        ok, err = secure(client, host.tls)
         if not ok then
             if client.close then
                 client:close()
@@ -151,16 +193,16 @@ end
 ---@param client table
 ---@param pool table of zedcup.instances
 ---@param host table of zedcup.instances
----@param ssl table|nil
 ---@return boolean|nil ok
 ---@return string|nil err
-function _M.connect(client, pool, host, ssl)
+---@return boolean|nil hopeless as above
+function _M.connect(client, pool, host)
     -- A driver is other people's code: what it raises is a failed connect.
-    local called, ok, err = pcall(drive, client, pool, host, ssl)
+    local called, ok, err, hopeless = pcall(drive, client, pool, host)
     if not called then
         return nil, tostring(ok)
     end
-    return ok, err
+    return ok, err, hopeless
 end
 
 
