@@ -1,6 +1,7 @@
 -- Opens connections to hosts: cosockets, or any lua-resty client that has
 -- `connect` and `set_timeout`.
 
+local addresses = require "zedcup.addresses"
 local client_cert = require "zedcup.client_cert"
 local tls_of_http = require "zedcup.http.tls"
 
@@ -10,10 +11,19 @@ local type = type
 local tostring = tostring
 local pcall = pcall
 
+local find = string.find
 local is_resumable = tls_of_http.is_resumable
+local min = math.min
+local next_target = addresses.next
+local refresh = addresses.refresh
 local shake = tls_of_http.shake
 
+local target_failed = addresses.failed
+
 local NO_TIMEOUTS = {}
+
+-- Addresses of one host that a request tries before it goes on to the next.
+local MAX_TARGETS = 3
 
 -- Phases in which ngx.socket.tcp() cannot raise. LuaJIT compiles no path that
 -- leads through pcall() into a C function.
@@ -33,6 +43,7 @@ local function take_cert(host)
     if not pair then
         return nil, err
     end
+    host.suffix = host.suffix .. ":" .. pair.digest
     host.options.pool = host.options.pool .. ":" .. pair.digest
     tls.pair = pair
     return true
@@ -72,6 +83,60 @@ local function secure_socket(sock, tls)
 end
 
 
+local function make_target(host, address)
+    return { address = address, failed = 0,
+             options = { pool = address .. ":" .. host.port .. host.suffix } }
+end
+
+
+-- Tries the addresses of a host in turn; it has at least one.
+local function connect_targets(client, host, count)
+    local target, ok, err
+    for _ = 1, min(count, MAX_TARGETS) do
+        target = next_target(host.names)
+        ok, err = client:connect(target.address, host.port, target.options)
+        if ok then
+            return ok
+        end
+        target_failed(target)
+    end
+    return nil, err or "connect failed"
+end
+
+
+-- A name that is not known yet is resolved by the cosocket, which waits for it;
+-- meanwhile its addresses come for those after it.
+local function connect_named(client, host)
+    local count = refresh(host.names, make_target, host)
+    if count > 0 then
+        return connect_targets(client, host, count)
+    end
+    local ok, err = client:connect(host.address, host.port, host.options)
+    if ok then
+        return ok
+    end
+    count = refresh(host.names, make_target, host)
+    if count > 0 then
+        return connect_targets(client, host, count)
+    end
+    err = tostring(err)
+    if find(err, "no resolver defined", 1, true) then
+        err = err .. ": nginx.conf needs a \"resolver\" directive"
+    end
+    return nil, err
+end
+
+
+local function connect(client, host)
+    if host.names then
+        return connect_named(client, host)
+    elseif host.port then
+        return client:connect(host.address, host.port, host.options)
+    end
+    return client:connect(host.address, host.options)
+end
+
+
 local function new_socket()
     if COSOCKET_PHASES[get_phase()] then
         return ngx_tcp()
@@ -108,11 +173,7 @@ function _M.open(pool, host, timeouts)
     timeouts = timeouts or NO_TIMEOUTS
     sock:settimeouts(timeouts.connect or pool.timeout, timeouts.send or pool.read_timeout,
                      timeouts.read or pool.read_timeout)
-    if host.port then
-        ok, err = sock:connect(host.address, host.port, host.options)
-    else
-        ok, err = sock:connect(host.address, host.options)
-    end
+    ok, err = connect(sock, host)
     if not ok then
         return nil, err
     end
@@ -167,11 +228,7 @@ local function drive(client, pool, host)
         return nil, err, true
     end
     set_timeout(client, pool.timeout)
-    if host.port then
-        ok, err = client:connect(host.address, host.port, host.options)
-    else
-        ok, err = client:connect(host.address, host.options)
-    end
+    ok, err = connect(client, host)
     if not ok then
         return nil, err or "connect failed"
     end

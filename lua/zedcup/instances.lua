@@ -5,6 +5,7 @@
 local cjson = require("cjson.safe").new()
 local zffi = require "zedcup.ffi"
 
+local addresses = require("zedcup.addresses")
 local client_cert = require("zedcup.client_cert")
 local identity_of = require("zedcup.http.tls").identity_of
 local authority_of = require("zedcup.http.uri").authority
@@ -45,6 +46,12 @@ function _M.config(view)
 end
 
 
+-- Whether a host is given by a name that has to be resolved.
+local function is_name(address)
+    return identity_of(address) ~= nil
+end
+
+
 -- What TLS with a host takes: whom to expect, the instance's own certificate,
 -- and the session that saves part of the next handshake. A session belongs to
 -- one host of one revision: it cannot stand in for less verification.
@@ -55,17 +62,16 @@ local function make_tls(ssl, address, cert)
 end
 
 
--- TLS connections must never serve a plain instance, nor one with another
--- name or less verification; the connector adds the client certificate.
-local function socket_pool(name, tls)
+-- What sets the keepalive pools of a host apart from others at the same address:
+-- TLS connections must never serve a plain instance, nor one with another name
+-- or less verification. The connector adds the client certificate.
+local function pool_suffix(tls)
     if not tls then
-        return { pool = name }
+        return ""
     end
     local who = tls.who
-    return {
-        pool = name .. ":tls:" .. (who.verify and "verify" or "any") .. ":"
-               .. (who.name or who.address or ""),
-    }
+    return ":tls:" .. (who.verify and "verify" or "any") .. ":"
+           .. (who.name or who.address or "")
 end
 
 
@@ -79,13 +85,16 @@ local function make_host(host, ssl, cert, pool_index)
         name = address .. ":" .. port
     end
     local tls = ssl and make_tls(ssl, address, cert) or nil
+    local suffix = pool_suffix(tls)
     return {
         address = address,
         port = port,
         tls = tls,
+        names = is_name(address) and addresses.new(address) or nil,
         authority = authority_of(ssl and "https" or "http", address, port),
         key = pool_index .. "/" .. host._idx .. "/" .. name,
-        options = socket_pool(name, tls),
+        suffix = suffix,
+        options = { pool = name .. suffix },
         config = host,
     }
 end
