@@ -15,6 +15,8 @@
 
 #define NGX_HTTP_ZEDCUP_NAME_MAX_ADDRS  64
 #define NGX_HTTP_ZEDCUP_NAME_LEN        (NGX_INET6_ADDRSTRLEN + 2)
+/* nothing is asked without a bound */
+#define NGX_HTTP_ZEDCUP_NAME_TIMEOUT    30000
 /* between attempts that fail, doubled each time */
 #define NGX_HTTP_ZEDCUP_NAME_RETRY      1000
 #define NGX_HTTP_ZEDCUP_NAME_RETRY_MAX  30000
@@ -44,11 +46,13 @@ struct zedcup_name_s {
     uint32_t                      version;    /* 0: no addresses yet */
     ngx_str_t                     addresses;  /* sorted, a blank between */
     ngx_str_t                     name;
+    unsigned                      released:1; /* freed once it was answered */
     u_char                        data[1];
 };
 
 
 static void ngx_http_zedcup_name_ask(zedcup_name_t *name);
+static void ngx_http_zedcup_name_free(zedcup_name_t *name);
 static void ngx_http_zedcup_name_answer(ngx_resolver_ctx_t *ctx);
 static void ngx_http_zedcup_name_timer(ngx_event_t *ev);
 static void ngx_http_zedcup_names_end(void *data);
@@ -108,6 +112,10 @@ ngx_http_zedcup_names_end(void *data)
         if (name->timer.timer_set) {
             ngx_del_timer(&name->timer);
         }
+
+        if (name->released) {
+            ngx_http_zedcup_name_free(name);
+        }
     }
 
     if (ngx_http_zedcup_names == list) {
@@ -142,7 +150,9 @@ zedcup_ffi_name_acquire(void *request, const char *text, size_t len)
     name->name.len = len;
     name->list = list;
     name->resolver = clcf->resolver;
-    name->resolver_timeout = clcf->resolver_timeout;
+    name->resolver_timeout = clcf->resolver_timeout
+                             ? clcf->resolver_timeout
+                             : NGX_HTTP_ZEDCUP_NAME_TIMEOUT;
     name->retry = NGX_HTTP_ZEDCUP_NAME_RETRY;
     name->ident = -1;
 
@@ -159,13 +169,27 @@ zedcup_ffi_name_acquire(void *request, const char *text, size_t len)
 }
 
 
+/*
+ * Called by Lua's collector, that is anywhere Lua runs, also in the middle of
+ * the resolver's own list of whom to answer: a question under way is not taken
+ * back, but its answer dropped.
+ */
+
 void
 zedcup_ffi_name_release(zedcup_name_t *name)
 {
     if (name->ctx) {
-        ngx_resolve_name_done(name->ctx);
+        name->released = 1;
+        return;
     }
 
+    ngx_http_zedcup_name_free(name);
+}
+
+
+static void
+ngx_http_zedcup_name_free(zedcup_name_t *name)
+{
     if (name->timer.timer_set) {
         ngx_del_timer(&name->timer);
     }
@@ -320,6 +344,12 @@ ngx_http_zedcup_name_answer(ngx_resolver_ctx_t *ctx)
     ngx_int_t  rc;
 
     name->ctx = NULL;
+
+    if (name->released) {
+        ngx_resolve_name_done(ctx);
+        ngx_http_zedcup_name_free(name);
+        return;
+    }
 
     rc = NGX_ERROR;
     left = ctx->valid - ngx_time();

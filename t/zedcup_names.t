@@ -315,3 +315,44 @@ for my $round (1 .. 3) {
 unlike(error_log(), qr/exited on signal|segfault/, 'every worker left in peace');
 --- no_error_log
 [alert]
+
+
+
+=== TEST 11: a name that is given up while it is being asked for
+--- http_config
+resolver_timeout 1s;
+--- lua
+local dns, zffi = require("dns_fixture"), require("zedcup.ffi")
+local function give_up(name)
+    local before = dns.asked(name)
+    assert(zffi.acquire_name(name))
+    collectgarbage() collectgarbage()
+    f.wait(5, function() return dns.asked(name) > before end)
+    -- whoever else asks for it meanwhile gets the answer
+    local sock = ngx.socket.tcp()
+    f.say(name, sock:connect(name, $TEST_NGINX_BACKEND_PORT))
+    ngx.sleep(0) -- through the event loop, where what was given up ends
+end
+dns.set("gone.test 1 127.0.0.1", "mute.test silent")
+give_up("gone.test")
+give_up("none.test")
+give_up("mute.test")
+-- known, then given up: not asked for again
+local entry = assert(zffi.acquire_name("once.test"))
+dns.set("once.test 1 127.0.0.1")
+f.wait(5, function() return zffi.name_version(entry) > 0 end)
+f.say(zffi.name_addresses(entry))
+entry = nil
+collectgarbage() collectgarbage()
+local before = dns.asked("once.test")
+ngx.sleep(2.5) -- past its time to live
+f.say("asked again", dns.asked("once.test") - before)
+--- response_body
+gone.test 1
+none.test nil none.test could not be resolved (3: Host not found)
+mute.test nil mute.test could not be resolved (110: Operation timed out)
+127.0.0.1 
+asked again 0
+--- no_error_log
+[alert]
+--- timeout: 20
