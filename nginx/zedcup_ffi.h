@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define ZEDCUP_FFI_ABI  1
+#define ZEDCUP_FFI_ABI  2
 
 #define ZEDCUP_EXPORT  __attribute__((visibility("default")))
 
@@ -108,6 +108,25 @@ ZEDCUP_EXPORT int zedcup_ffi_instance_pick(zedcup_instance_t *instance,
  * JSON object; the views live until the next call into zedcup. */
 ZEDCUP_EXPORT void zedcup_ffi_instance_list(const char **json, size_t *len);
 ZEDCUP_EXPORT void zedcup_ffi_global_json(const char **json, size_t *len);
+
+
+/* A host name as nginx's resolver knows it, asked again when its time to live
+ * is over. */
+typedef struct zedcup_name_s  zedcup_name_t;
+
+/* Asks for a name at once, by the resolver of this request (an
+ * ngx_http_request_t) from now on. Give it back with release. NULL: no memory. */
+ZEDCUP_EXPORT zedcup_name_t *zedcup_ffi_name_acquire(void *request,
+    const char *text, size_t len);
+ZEDCUP_EXPORT void zedcup_ffi_name_release(zedcup_name_t *name);
+
+/* Raised whenever the addresses become others; 0: none are known yet. */
+ZEDCUP_EXPORT uint32_t zedcup_ffi_name_version(zedcup_name_t *name);
+
+/* "10.0.0.1 [2001:db8::1] ": the last that were known, with a blank after each.
+ * The view lives until the event loop goes on. */
+ZEDCUP_EXPORT void zedcup_ffi_name_addresses(zedcup_name_t *name,
+    const char **text, size_t *len);
 
 #ifdef __cplusplus
 }

@@ -229,3 +229,52 @@ GET /a%0d%0aX:%20y%20HTTP/1.1%ff
 --- response_body chomp
 /a%0D%0AX:%20y%20HTTP/1.1%FF
 --- error_code: 200
+
+
+
+=== TEST 8: a chunked body off a socket that the caller gives
+--- config
+location = /t {
+    content_by_lua_block {
+        local chunked = ngx.var.http_transfer_encoding
+        local sock = assert(ngx.req.socket(true))
+        sock:settimeout(2000)
+        local read = assert(require("zedcup.http"):get_client_body_reader(4, sock))
+        local pieces = {}
+        local piece, err = read()
+        while piece do
+            pieces[#pieces + 1] = piece
+            piece, err = read()
+        end
+        sock:send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" .. chunked .. " "
+                  .. table.concat(pieces) .. " " .. tostring(err) .. " "
+                  .. tostring((select(2, read()))) .. "\n")
+    }
+}
+--- raw_request eval
+["PUT /t HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
+ "4\r\nhell\r\n", "1\r\no\r\n2;x=1\r\n w\r\n4\r\norld\r\n", "0\r\nX-Trailer: 1\r\n\r\n"]
+--- response_body
+chunked hello world nil nil
+--- no_error_log
+[error]
+
+
+
+=== TEST 9: chunks that are none are an error, again and again
+--- config
+location = /t {
+    content_by_lua_block {
+        local sock = assert(ngx.req.socket(true))
+        local read = assert(require("zedcup.http"):get_client_body_reader(100, sock))
+        local first, _, again = read(), read(), nil
+        _, again = read()
+        sock:send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" .. first .. " " .. again .. "\n")
+    }
+}
+--- raw_request eval
+"PUT /t HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nzz\r\n"
+--- response_body
+hi bad chunk size
+--- no_error_log
+[error]

@@ -5,6 +5,8 @@ use ZedcupTest 'no_plan';
 
 certificate('good.test');
 certificate('other.test');
+certificate('address.test', san => 'IP:127.0.0.1,IP:::1');
+certificate('client.test');
 run_tests();
 
 __DATA__
@@ -151,3 +153,111 @@ nil string
 nilclosedrequest
 --- no_error_log
 runtime error
+
+
+
+=== TEST 5: without a name the certificate must be for the address; a unix socket needs a name
+--- http_config
+lua_ssl_trusted_certificate $TEST_NGINX_CERT_DIR/address.test.crt;
+server {
+    listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT ssl;
+    listen 127.0.0.2:$TEST_NGINX_BACKEND_PORT ssl;
+    listen [::1]:$TEST_NGINX_BACKEND_PORT ssl;
+    listen unix:$TEST_NGINX_SOCKET_DIR/tls.sock ssl;
+    ssl_certificate $TEST_NGINX_CERT_DIR/address.test.crt;
+    ssl_certificate_key $TEST_NGINX_CERT_DIR/address.test.key;
+    location / { return 200 "'$ssl_server_name' $connection_requests"; }
+}
+--- config
+location = /t {
+    content_by_lua_block {
+        local http = require("zedcup.http")
+        local port = $TEST_NGINX_BACKEND_PORT
+        local function try(uri, params)
+            local res, err, stage = http.new():request_uri(uri, params)
+            ngx.say(res and res.body or stage .. ": " .. err)
+        end
+        try("https://127.0.0.1:" .. port .. "/")
+        try("https://127.0.0.1:" .. port .. "/")
+        try("https://[::1]:" .. port .. "/")
+        try("https://127.0.0.2:" .. port .. "/")
+        try("https://127.0.0.2:" .. port .. "/", { ssl_verify = false })
+        try("https://127.0.0.1:" .. port .. "/", { ssl_server_name = "x.test" })
+        try("https://127.0.0.1:" .. port .. "/", { ssl_server_name = "a b" })
+        local unix = "unix:$TEST_NGINX_SOCKET_DIR/tls.sock"
+        try("https://x/", { host = unix })
+        try("https://x/", { host = unix, ssl_verify = false })
+        try("https://x/", { host = unix, ssl_server_name = "address.test" })
+    }
+}
+--- response_body
+'' 1
+'' 2
+'' 1
+connect: certificate host mismatch: it is not for the address 127.0.0.2
+'' 1
+connect: certificate host mismatch
+connect: bad server name
+connect: ssl_server_name is required to verify over a unix socket
+'' 1
+'address.test' 1
+--- no_error_log
+[alert]
+
+
+
+=== TEST 6: a session handed back is resumed; connections with client certificates are kept apart
+--- http_config
+lua_ssl_trusted_certificate $TEST_NGINX_CERT_DIR/good.test.crt;
+lua_ssl_protocols TLSv1.2;
+server {
+    listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT ssl;
+    ssl_certificate $TEST_NGINX_CERT_DIR/good.test.crt;
+    ssl_certificate_key $TEST_NGINX_CERT_DIR/good.test.key;
+    ssl_client_certificate $TEST_NGINX_CERT_DIR/client.test.crt;
+    ssl_verify_client optional;
+    ssl_session_cache shared:t:1m;
+    location / { return 200 "$ssl_session_reused $ssl_client_s_dn $connection_requests"; }
+}
+--- config
+location = /t {
+    content_by_lua_block {
+        local http, ssl = require("zedcup.http"), require("ngx.ssl")
+        local function read(name)
+            return assert(io.open("$TEST_NGINX_CERT_DIR/client.test." .. name)):read("*a")
+        end
+        local cert = assert(ssl.parse_pem_cert(read("crt")))
+        local key = assert(ssl.parse_pem_priv_key(read("key")))
+        local function try(o)
+            o.scheme, o.host, o.port = "https", "127.0.0.1", $TEST_NGINX_BACKEND_PORT
+            o.ssl_server_name = "good.test"
+            local c = http.new()
+            local ok, err, session = c:connect(o)
+            if not ok then return ngx.say(err) end
+            ngx.say(c:request({}):read_body(), " ", type(session))
+            if o.keep then c:set_keepalive() else c:close() end
+            return session
+        end
+        local session = try({ ssl_reused_session = true })
+        try({ ssl_reused_session = session })
+        try({})
+        try({ keep = true })
+        try({ ssl_client_cert = cert, ssl_client_priv_key = key, keep = true })
+        try({ ssl_client_cert = cert, ssl_client_priv_key = key, keep = true })
+        try({ keep = true })
+        try({ ssl_client_cert = cert })
+        try({ ssl_client_cert = "x", ssl_client_priv_key = "y" })
+    }
+}
+--- response_body
+.  1 cdata
+r  1 cdata
+.  1 boolean
+.  1 boolean
+. CN=client.test 1 boolean
+. CN=client.test 2 nil
+.  2 nil
+client certificate must be supplied with corresponding private key
+bad cert arg: cdata expected, got string
+--- no_error_log
+[alert]

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use lib 't/lib';
+use DnsServer;
 use ReadmeExamples;
 use Test::More;
 
@@ -73,6 +74,15 @@ sub with_nginx {
 sub ports {
     my ($front, $web01, $web02, $consul) = ReadmeExamples::free_ports(4);
     return (8080 => $front, 9001 => $web01, 9002 => $web02, 8500 => $consul);
+}
+
+# A DNS server by which the name is 127.0.0.1; its port.
+sub dns {
+    my ($dir, $name) = @_;
+    my ($port) = ReadmeExamples::free_ports(1);
+    DnsServer::start("$dir/dns", $port);
+    ReadmeExamples::write_file("$dir/dns", "$name 60 127.0.0.1\n");
+    return $port;
 }
 
 # ---- Consul ----------------------------------------------------------------
@@ -149,6 +159,8 @@ my %expected = (
     'events.lua' => qr{\Apool primary, host web0[12]\n200 text/plain\n\z},
     'http.lua' => qr{\A200 web01\n\nweb01\n\z},
     'list.lua' => qr{\Athere is web\ninstance: web\n\z},
+    'names.lua' => qr{\A200\n\z},
+    'tls.lua' => qr{\Aok\n\z},
 );
 
 {
@@ -175,8 +187,12 @@ END
     $conf =~ s/(server \{ listen 127.0.0.1:9001;)/default_type text\/plain;\n$1/;
     my $unix = qq{server { listen unix:$dir/backend.sock; return 200 "host \$http_host"; }};
     $conf =~ s/(server \{ listen 127.0.0.1:9002;)/$unix\n$1/;
-    my $nginx = ReadmeExamples::start_nginx(
-        $dir, ReadmeExamples::localise($conf, $dir, \%ports));
+    my $resolver = example('names.conf');
+    $conf =~ s/^http \{\n/http {\n$resolver/m or die;
+    $conf = ReadmeExamples::localise($conf, $dir, \%ports);
+    my $dns_port = dns($dir, 'web.example.com');
+    $conf =~ s/resolver 127\.0\.0\.53/resolver 127.0.0.1:$dns_port/ or die;
+    my $nginx = ReadmeExamples::start_nginx($dir, $conf);
     my $front = $ports{8080};
     is(configured($front), "ok\n", 'the instance for the Lua examples');
     chmod(0777, "$dir/backend.sock");

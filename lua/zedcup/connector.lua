@@ -1,13 +1,29 @@
 -- Opens connections to hosts: cosockets, or any lua-resty client that has
 -- `connect` and `set_timeout`.
 
+local addresses = require "zedcup.addresses"
+local client_cert = require "zedcup.client_cert"
+local tls_of_http = require "zedcup.http.tls"
+
 local get_phase = ngx.get_phase
 local ngx_tcp = ngx.socket.tcp
 local type = type
 local tostring = tostring
 local pcall = pcall
 
+local find = string.find
+local is_resumable = tls_of_http.is_resumable
+local min = math.min
+local next_target = addresses.next
+local refresh = addresses.refresh
+local shake = tls_of_http.shake
+
+local target_failed = addresses.failed
+
 local NO_TIMEOUTS = {}
+
+-- Addresses of one host that a request tries before it goes on to the next.
+local MAX_TARGETS = 3
 
 -- Phases in which ngx.socket.tcp() cannot raise. LuaJIT compiles no path that
 -- leads through pcall() into a C function.
@@ -16,28 +32,108 @@ local COSOCKET_PHASES = { rewrite = true, access = true, content = true, timer =
 local _M = {}
 
 
-local function is_ip(address)
-    return address:find("^%d+%.%d+%.%d+%.%d+$") or address:find(":", 1, true)
-end
-
-
--- The name to send and to verify: as configured, else the host's own.
-local function server_name(ssl, host)
-    if ssl.sni_name then
-        return ssl.sni_name
+-- The instance's own certificate, and its connections apart from those with
+-- another one. Nothing to do but the first time.
+local function take_cert(host)
+    local tls = host.tls
+    if not tls or not tls.cert or tls.pair then
+        return true
     end
-    local address = host.config.host
-    return not is_ip(address) and address or nil
+    local pair, err = client_cert.get(tls.cert)
+    if not pair then
+        return nil, err
+    end
+    host.suffix = host.suffix .. ":" .. pair.digest
+    host.options.pool = host.options.pool .. ":" .. pair.digest
+    tls.pair = pair
+    return true
 end
 
 
-local function handshake(sock, method, ssl, host)
-    local shake = sock[method]
-    local ok, err = shake(sock, false, server_name(ssl, host), ssl.ssl_verify)
-    if not ok then
+local function show_cert(sock, pair)
+    if type(sock) ~= "table" or not sock.setclientcert then
+        return nil, "this ngx_lua, or the client driver, has no client certificates"
+    end
+    return sock:setclientcert(pair.cert, pair.key)
+end
+
+
+-- `sock` is the cosocket below, where it can be reached; `session` one to
+-- resume, or false for a handshake that may not know sessions.
+local function handshake(client, method, tls, sock, session)
+    local ok, err, result = true, nil, nil
+    if tls.pair then
+        ok, err = show_cert(sock, tls.pair)
+    end
+    if ok then
+        result, err = shake(client, method, tls.who, session)
+    end
+    if err then
         return nil, "TLS handshake: " .. tostring(err)
     end
-    return true
+    return result
+end
+
+
+-- Sessions are asked for only of cosockets, and kept where they will help.
+local function secure_socket(sock, tls)
+    local session, err = handshake(sock, "sslhandshake", tls, sock, tls.session)
+    tls.session = is_resumable(session) and session or nil
+    return not err, err
+end
+
+
+local function make_target(host, address)
+    return { address = address, failed = 0,
+             options = { pool = address .. ":" .. host.port .. host.suffix } }
+end
+
+
+-- Tries the addresses of a host in turn; it has at least one.
+local function connect_targets(client, host, count)
+    local target, ok, err
+    for _ = 1, min(count, MAX_TARGETS) do
+        target = next_target(host.names)
+        ok, err = client:connect(target.address, host.port, target.options)
+        if ok then
+            return ok
+        end
+        target_failed(target)
+    end
+    return nil, err or "connect failed"
+end
+
+
+-- A name that is not known yet is resolved by the cosocket, which waits for it;
+-- meanwhile its addresses come for those after it.
+local function connect_named(client, host)
+    local count = refresh(host.names, make_target, host)
+    if count > 0 then
+        return connect_targets(client, host, count)
+    end
+    local ok, err = client:connect(host.address, host.port, host.options)
+    if ok then
+        return ok
+    end
+    count = refresh(host.names, make_target, host)
+    if count > 0 then
+        return connect_targets(client, host, count)
+    end
+    err = tostring(err)
+    if find(err, "no resolver defined", 1, true) then
+        err = err .. ": nginx.conf needs a \"resolver\" directive"
+    end
+    return nil, err
+end
+
+
+local function connect(client, host)
+    if host.names then
+        return connect_named(client, host)
+    elseif host.port then
+        return client:connect(host.address, host.port, host.options)
+    end
+    return client:connect(host.address, host.options)
 end
 
 
@@ -56,13 +152,20 @@ end
 --- Opens a cosocket to a host, from its keepalive pool where possible.
 ---@param pool table of zedcup.instances
 ---@param host table of zedcup.instances
----@param ssl table|nil the instance's
 ---@param timeouts table|nil connect, send, read in milliseconds; nil: the pool's
 ---@return table|nil sock
 ---@return string|nil err
----@return boolean|nil hopeless no host could be reached from this phase
-function _M.open(pool, host, ssl, timeouts)
+---@return boolean|nil hopeless no host could be reached, from this phase or
+---with this certificate
+function _M.open(pool, host, timeouts)
     local sock, ok, err
+    local tls = host.tls
+    if tls then
+        ok, err = take_cert(host)
+        if not ok then
+            return nil, err, true
+        end
+    end
     sock, err = new_socket()
     if not sock then
         return nil, err, true
@@ -70,16 +173,12 @@ function _M.open(pool, host, ssl, timeouts)
     timeouts = timeouts or NO_TIMEOUTS
     sock:settimeouts(timeouts.connect or pool.timeout, timeouts.send or pool.read_timeout,
                      timeouts.read or pool.read_timeout)
-    if host.port then
-        ok, err = sock:connect(host.address, host.port, host.options)
-    else
-        ok, err = sock:connect(host.address, host.options)
-    end
+    ok, err = connect(sock, host)
     if not ok then
         return nil, err
     end
-    if ssl and sock:getreusedtimes() == 0 then
-        ok, err = handshake(sock, "sslhandshake", ssl, host)
+    if tls and sock:getreusedtimes() == 0 then
+        ok, err = secure_socket(sock, tls)
         if not ok then
             sock:close()
             return nil, err
@@ -96,18 +195,19 @@ end
 
 
 -- A resty client either shakes hands itself or has its cosocket in `sock`.
-local function secure(client, ssl, host)
+local function secure(client, tls)
     local reused = client.get_reused_times or client.getreusedtimes
     if reused and (reused(client) or 0) > 0 then
         return true
     end
+    local sock = client.sock or client
     for _, method in ipairs({ "ssl_handshake", "sslhandshake" }) do
         if client[method] then
-            return handshake(client, method, ssl, host)
+            return handshake(client, method, tls, sock, false)
         end
     end
-    if type(client.sock) == "table" and client.sock.sslhandshake then
-        return handshake(client.sock, "sslhandshake", ssl, host)
+    if type(sock) == "table" and sock.sslhandshake then
+        return secure_socket(sock, tls)
     end
     return nil, "the client driver has no TLS handshake"
 end
@@ -122,19 +222,18 @@ function _M.is_client(client)
 end
 
 
-local function drive(client, pool, host, ssl)
-    set_timeout(client, pool.timeout)
-    local ok, err
-    if host.port then
-        ok, err = client:connect(host.address, host.port, host.options)
-    else
-        ok, err = client:connect(host.address, host.options)
+local function drive(client, pool, host)
+    local ok, err = take_cert(host)
+    if not ok then
+        return nil, err, true
     end
+    set_timeout(client, pool.timeout)
+    ok, err = connect(client, host)
     if not ok then
         return nil, err or "connect failed"
     end
-    if ssl then
-        ok, err = secure(client, ssl, host)
+    if host.tls then
+        ok, err = secure(client, host.tls)
         if not ok then
             if client.close then
                 client:close()
@@ -151,16 +250,16 @@ end
 ---@param client table
 ---@param pool table of zedcup.instances
 ---@param host table of zedcup.instances
----@param ssl table|nil
 ---@return boolean|nil ok
 ---@return string|nil err
-function _M.connect(client, pool, host, ssl)
+---@return boolean|nil hopeless as above
+function _M.connect(client, pool, host)
     -- A driver is other people's code: what it raises is a failed connect.
-    local called, ok, err = pcall(drive, client, pool, host, ssl)
+    local called, ok, err, hopeless = pcall(drive, client, pool, host)
     if not called then
         return nil, tostring(ok)
     end
-    return ok, err
+    return ok, err, hopeless
 end
 
 

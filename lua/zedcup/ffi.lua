@@ -5,16 +5,18 @@
 -- Loads also where the module is missing: `available()` says why it does not
 -- serve, so that a wrong set-up is a clear error and not a crash.
 
+local base = require "resty.core.base"
 local ffi = require "ffi"
 
 local C = ffi.C
 local ffi_new = ffi.new
 local ffi_str = ffi.string
 local ffi_gc = ffi.gc
+local get_request = base.get_request
 local tonumber = tonumber
 local pcall = pcall
 
-local ABI = 1
+local ABI = 2
 local ERROR_SIZE = 1024
 local MAX_MESSAGES = 256
 local DECLINED = -2
@@ -234,6 +236,55 @@ end
 ---@return string json an object
 function _M.global_json()
     C.zedcup_ffi_global_json(text_ptr, text_len)
+    return ffi_str(text_ptr[0], text_len[0])
+end
+
+
+-- ---- host names ---------------------------------------------------------------
+
+ffi.cdef[[
+typedef struct zedcup_name_s  zedcup_name_t;
+
+zedcup_name_t *zedcup_ffi_name_acquire(void *request, const char *text,
+    size_t len);
+void zedcup_ffi_name_release(zedcup_name_t *name);
+uint32_t zedcup_ffi_name_version(zedcup_name_t *name);
+void zedcup_ffi_name_addresses(zedcup_name_t *name, const char **text,
+    size_t *len);
+]]
+
+
+--- A host name that nginx's resolver is asked for, from now until the last
+--- reference here is gone. Nil where the current phase has no request, or no
+--- memory is left.
+---@param name string
+---@return cdata|nil
+function _M.acquire_name(name)
+    local request = get_request()
+    if not request then
+        return nil
+    end
+    local entry = C.zedcup_ffi_name_acquire(request, name, #name)
+    if entry == nil then
+        return nil
+    end
+    return ffi_gc(entry, C.zedcup_ffi_name_release)
+end
+
+
+--- A number that changes with the addresses; 0: none are known yet.
+---@param entry cdata
+---@return number
+function _M.name_version(entry)
+    return C.zedcup_ffi_name_version(entry)
+end
+
+
+--- The addresses that were known last, each with a blank after it.
+---@param entry cdata
+---@return string
+function _M.name_addresses(entry)
+    C.zedcup_ffi_name_addresses(entry, text_ptr, text_len)
     return ffi_str(text_ptr[0], text_len[0])
 end
 

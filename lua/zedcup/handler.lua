@@ -106,10 +106,12 @@ end
 
 
 local function try_client(self, pool, host, client)
-    local ok, err = connector.connect(client, pool, host, self.view.ssl)
+    local ok, err, hopeless = connector.connect(client, pool, host)
     if not ok then
-        connect_failed(self, pool, host, err)
-        return false
+        if not hopeless then
+            connect_failed(self, pool, host, err)
+        end
+        return hopeless, nil, err
     end
     self.client, self.pool = client, pool
     emit(self, "host_connect", pool, host)
@@ -118,7 +120,7 @@ end
 
 
 local function open(self, pool, host)
-    local sock, err, hopeless = connector.open(pool, host, self.view.ssl, self.timeouts)
+    local sock, err, hopeless = connector.open(pool, host, self.timeouts)
     if not sock then
         if not hopeless then
             connect_failed(self, pool, host, err)

@@ -105,6 +105,9 @@ _M.set_timeouts = connection.set_timeouts
 _M.set_keepalive = connection.set_keepalive
 _M.get_reused_times = connection.get_reused_times
 _M.close = connection.close
+_M.set_proxy_options = connection.set_proxy_options
+_M.connect_proxy = connection.connect_proxy
+_M.request_pipeline = connection.request_pipeline
 
 
 ---Sends a request and reads the head of its answer. Yields.

@@ -5,6 +5,9 @@
 local cjson = require("cjson.safe").new()
 local zffi = require "zedcup.ffi"
 
+local addresses = require("zedcup.addresses")
+local client_cert = require("zedcup.client_cert")
+local identity_of = require("zedcup.http.tls").identity_of
 local authority_of = require("zedcup.http.uri").authority
 local find = string.find
 local ipairs = ipairs
@@ -43,20 +46,36 @@ function _M.config(view)
 end
 
 
--- TLS connections must never serve a plain instance, nor one with another
--- name or less verification.
-local function socket_pool(name, ssl)
-    if not ssl then
-        return { pool = name }
-    end
-    return {
-        pool = name .. ":tls:" .. (ssl.ssl_verify and "verify" or "any") .. ":"
-               .. (ssl.sni_name or ""),
-    }
+-- Whether a host is given by a name that has to be resolved.
+local function is_name(address)
+    return identity_of(address) ~= nil
 end
 
 
-local function make_host(host, ssl, pool_index)
+-- What TLS with a host takes: whom to expect, the instance's own certificate,
+-- and the session that saves part of the next handshake. A session belongs to
+-- one host of one revision: it cannot stand in for less verification.
+local function make_tls(ssl, address, cert)
+    local who = { verify = ssl.ssl_verify }
+    who.name, who.address = identity_of(ssl.sni_name or address)
+    return { who = who, cert = cert, pair = nil, session = nil }
+end
+
+
+-- What sets the keepalive pools of a host apart from others at the same address:
+-- TLS connections must never serve a plain instance, nor one with another name
+-- or less verification. The connector adds the client certificate.
+local function pool_suffix(tls)
+    if not tls then
+        return ""
+    end
+    local who = tls.who
+    return ":tls:" .. (who.verify and "verify" or "any") .. ":"
+           .. (who.name or who.address or "")
+end
+
+
+local function make_host(host, ssl, cert, pool_index)
     local address, port = host.host, host.port
     local name
     if find(address, "unix:", 1, true) == 1 then
@@ -65,21 +84,26 @@ local function make_host(host, ssl, pool_index)
     else
         name = address .. ":" .. port
     end
+    local tls = ssl and make_tls(ssl, address, cert) or nil
+    local suffix = pool_suffix(tls)
     return {
         address = address,
         port = port,
+        tls = tls,
+        names = is_name(address) and addresses.new(address) or nil,
         authority = authority_of(ssl and "https" or "http", address, port),
         key = pool_index .. "/" .. host._idx .. "/" .. name,
-        options = socket_pool(name, ssl),
+        suffix = suffix,
+        options = { pool = name .. suffix },
         config = host,
     }
 end
 
 
-local function make_pool(pool, place, ssl)
+local function make_pool(pool, place, ssl, cert)
     local hosts = {}
     for i, host in ipairs(pool.hosts) do
-        hosts[i - 1] = make_host(host, ssl, pool._idx)
+        hosts[i - 1] = make_host(host, ssl, cert, pool._idx)
     end
     return {
         place = place,
@@ -101,10 +125,11 @@ end
 local function make_view(name, instance)
     local view = { name = name, instance = instance }
     local config = _M.config(view)
-    view.ssl = config.ssl or nil
+    local ssl = config.ssl or nil
+    local cert = ssl and ssl.client_cert and client_cert.new(ssl) or nil
     view.pools = {}
     for i, pool in ipairs(config.pools) do
-        view.pools[i] = make_pool(pool, i - 1, view.ssl)
+        view.pools[i] = make_pool(pool, i - 1, ssl, cert)
         if pool.up and not view.first_pool then
             view.first_pool = view.pools[i]
         end

@@ -57,16 +57,26 @@ bool is_ipv4(std::string_view text) {
   return inet_pton(AF_INET, std::string{text}.c_str(), &address) == 1;
 }
 
-bool is_socket_path(std::string_view path) noexcept {
+bool is_path(std::string_view path, size_t longest) noexcept {
   const auto is_printable = [](char c) { return c >= 0x20 && c <= 0x7e; };
-  return path.size() >= 2 && path.size() <= 107 && path.front() == '/' &&
+  return path.size() >= 2 && path.size() <= longest && path.front() == '/' &&
          std::all_of(path.begin(), path.end(), is_printable);
+}
+
+bool is_socket_path(std::string_view path) noexcept {
+  constexpr size_t longest = 107; // sun_path with its NUL
+  return is_path(path, longest);
 }
 
 } // namespace
 
 bool is_unix_address(std::string_view address) noexcept {
   return address.substr(0, unix_scheme.size()) == unix_scheme;
+}
+
+bool is_file_path(std::string_view path) noexcept {
+  constexpr size_t longest = 1024;
+  return is_path(path, longest);
 }
 
 std::optional<std::string> normalise_address(std::string_view address) {

@@ -21,4 +21,8 @@ bool is_unix_address(std::string_view address) noexcept;
 ///    (sun_path with its NUL, unix(7)).
 std::optional<std::string> normalise_address(std::string_view address);
 
+/// Whether a text is an absolute path that a configuration may name: printable
+/// ASCII, 2..1024 bytes.
+bool is_file_path(std::string_view path) noexcept;
+
 } // namespace zedcup

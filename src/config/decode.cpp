@@ -199,6 +199,42 @@ std::optional<pool_config> decode_pool(const list_element& element,
   return pool;
 }
 
+void decode_sni_name(table_reader& table, std::string& out) {
+  std::string name;
+  table.text("sni_name", name);
+  if (name.empty())
+    return;
+  if (normalise_address(name) && !is_unix_address(name))
+    out = std::move(name);
+  else
+    table.reject("sni_name",
+                 "expected a host name or an IP address, got " + quoted(name));
+}
+
+void decode_path(table_reader& table, std::string_view key, std::string& out) {
+  std::string path;
+  table.text(key, path);
+  if (path.empty())
+    return;
+  if (is_file_path(path))
+    out = std::move(path);
+  else
+    table.reject(key, "expected an absolute path, got " + quoted(path));
+}
+
+void decode_client_cert(table_reader& table, tls_config& tls) {
+  decode_path(table, "client_cert", tls.client_cert);
+  decode_path(table, "client_key", tls.client_key);
+  if (tls.client_cert.empty() == tls.client_key.empty())
+    return;
+  if (tls.client_cert.empty())
+    table.reject("client_cert", "required beside client_key");
+  else
+    table.reject("client_key", "required beside client_cert");
+  tls.client_cert.clear();
+  tls.client_key.clear();
+}
+
 void decode_tls(table_reader& table, complaint_log& log,
                 std::optional<tls_config>& out) {
   const tree* node = table.take_table("ssl");
@@ -218,7 +254,8 @@ void decode_tls(table_reader& table, complaint_log& log,
   tls_config tls;
   fields.boolean("ssl_verify", tls.verify);
   fields.boolean("verify", tls.verify);
-  fields.text("sni_name", tls.sni_name);
+  decode_sni_name(fields, tls.sni_name);
+  decode_client_cert(fields, tls);
   tls.extra = fields.unknown();
   out = std::move(tls);
 }

@@ -44,6 +44,10 @@ void write_tls(json_writer& out, const std::optional<tls_config>& tls) {
   write_boolean(out, "ssl_verify", tls->verify);
   if (!tls->sni_name.empty())
     write_text(out, "sni_name", tls->sni_name);
+  if (!tls->client_cert.empty()) {
+    write_text(out, "client_cert", tls->client_cert);
+    write_text(out, "client_key", tls->client_key);
+  }
   out.members(tls->extra);
   out.end_object();
 }

@@ -123,14 +123,57 @@ END
     $block->set_value('request', 'GET /t') if !defined $block->request;
 });
 
-# Makes a self-signed certificate for a name: $TEST_NGINX_CERT_DIR/NAME.crt and
-# NAME.key. To be called before run_tests().
-sub certificate ($) {
-    my $name = shift;
-    my $base = "$ENV{TEST_NGINX_CERT_DIR}/$name";
-    system("openssl req -x509 -newkey rsa:2048 -nodes -days 30 "
-           . "-subj /CN=$name -addext subjectAltName=DNS:$name "
-           . "-keyout $base.key -out $base.crt 2>$base.log") == 0
+sub _write_file ($$) {
+    my ($path, $text) = @_;
+    open my $out, '>', $path or die "$path: $!";
+    print $out $text;
+    close $out or die "$path: $!";
+}
+
+# Makes a certificate for a name: $TEST_NGINX_CERT_DIR/NAME.crt and NAME.key. To
+# be called before run_tests(). Self-signed, and good for signing others, unless
+# options say:
+#   san => 'IP:127.0.0.1'   what it is for, in place of DNS:NAME
+#   signed_by => NAME       an earlier one
+#   ended => 1              it was valid in 2020
+sub certificate ($;@) {
+    my ($name, %option) = @_;
+    my $dir = $ENV{TEST_NGINX_CERT_DIR};
+    my $base = "$dir/$name";
+    my $issuer = $option{signed_by} // $name;
+    my $san = $option{san} // "DNS:$name";
+    _write_file("$base.cnf", <<"END");
+[req]
+distinguished_name = dn
+prompt = no
+[dn]
+CN = $name
+[ca]
+default_ca = own
+[own]
+database = $base.index
+new_certs_dir = $dir
+default_md = sha256
+policy = any
+unique_subject = no
+rand_serial = yes
+x509_extensions = ext
+[any]
+commonName = supplied
+[ext]
+basicConstraints = CA:TRUE
+subjectKeyIdentifier = hash
+subjectAltName = $san
+END
+    _write_file("$base.index", '');
+    my @dates = $option{ended} ? ('20200101000000Z', '20201231000000Z')
+                               : ('20200101000000Z', '20491231000000Z');
+    my $self = $issuer eq $name ? '-selfsign' : "-cert $dir/$issuer.crt";
+    system("(openssl req -new -newkey rsa:2048 -nodes -config $base.cnf "
+           . "-keyout $base.key -out $base.csr && openssl ca -batch -notext "
+           . "-config $base.cnf $self -keyfile $dir/$issuer.key "
+           . "-startdate $dates[0] -enddate $dates[1] -in $base.csr "
+           . "-out $base.crt) >$base.log 2>&1") == 0
         or die "openssl cannot make a certificate for $name, see $base.log";
 }
 

@@ -51,9 +51,11 @@ local WORDS = {
 
 ---A text made from one or two answers by a few random changes.
 ---@param random fun(n: integer): integer 1..n
+---@param answers? string[] instead of those above
 ---@return string
-function _M.mutate(random)
-    local text = _M.answers[random(#_M.answers)]
+function _M.mutate(random, answers)
+    answers = answers or _M.answers
+    local text = answers[random(#answers)]
     for _ = 1, random(4) do
         local at, kind = random(#text + 1), random(5)
         local left, right = text:sub(1, at - 1), text:sub(at)
@@ -66,7 +68,7 @@ function _M.mutate(random)
         elseif kind == 4 then
             text = left .. string.char(random(256) - 1) .. right:sub(2)
         else
-            local other = _M.answers[random(#_M.answers)]
+            local other = answers[random(#answers)]
             text = left .. other:sub(random(#other))
         end
     end

@@ -85,8 +85,9 @@ local function read_trailers(c, body)
             return nil, next_pos
         end
         local ok, err = fill_lines(c, c.limits.header_bytes)
-        if not ok then
-            return nil, err
+        if not ok then -- what came may have been no trailers
+            local _, why = parse_trailers(c.buf, c.pos, c.limits)
+            return nil, why ~= response.INCOMPLETE and why or err
         end
     end
 end

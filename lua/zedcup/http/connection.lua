@@ -2,6 +2,7 @@
 --- zedcup.http; the checks of arguments are here because cosockets raise.
 
 local peers = require("zedcup.http.peers")
+local tls = require("zedcup.http.tls")
 local uri = require("zedcup.http.uri")
 
 local DEFAULT_PORTS = uri.DEFAULT_PORTS
@@ -15,6 +16,8 @@ local type = type
 
 -- Cosockets keep milliseconds in an int.
 local MAX_MS = 2 ^ 31 - 1
+
+local NO_PROXIES = "proxies are not supported"
 
 local _M = {}
 
@@ -98,11 +101,24 @@ end
 
 -- A pool of its own for everything that makes one TLS connection differ from
 -- another: a pooled connection has shaken hands, and with whom is settled.
-local function tls_pool(o, host, port, name)
-    return concat({ "https", host, tostring(port), tostring(name),
-                    tostring(o.ssl_verify ~= false),
-                    tostring(o.ssl_client_cert), tostring(o.ssl_client_priv_key),
-                  }, ":")
+local function tls_pool(o, host, port, who)
+    return concat({ "https", host, tostring(port), tostring(who.name),
+                    tostring(who.verify), tls.number_of(o.ssl_client_cert),
+                    tls.number_of(o.ssl_client_priv_key) }, ":")
+end
+
+
+-- TLS is spoken from now on, or the connection is of no more use.
+local function handshake(c, who, session)
+    local result, err = tls.shake(c.sock, "sslhandshake", who, session)
+    if err then
+        c.ending = true
+        return nil, err
+    end
+    if c.peer then
+        c.authority = c.peer.https
+    end
+    return result
 end
 
 
@@ -117,23 +133,22 @@ function _M:ssl_handshake(session, server_name, verify, send_status_req)
     if server_name ~= nil and not is_name(server_name) then
         return nil, "bad server name"
     end
-    local ok, result, err = pcall(self.sock.sslhandshake, self.sock, session,
-                                  server_name, verify, send_status_req)
-    if not ok or (err and not result) then
-        self.ending = true
-        return nil, ok and err or tostring(result)
-    end
-    if self.peer then
-        self.authority = self.peer.https
-    end
-    return result
+    return handshake(self, { name = server_name, verify = verify,
+                             ocsp = send_status_req }, session)
 end
 
 
-local function secure(c, o, name)
+local function set_client_cert(sock, o)
+    if not sock.setclientcert then
+        return nil, "this ngx_lua has no client certificates"
+    end
+    return sock:setclientcert(o.ssl_client_cert, o.ssl_client_priv_key)
+end
+
+
+local function secure(c, o, who)
     if o.ssl_client_cert or o.ssl_client_priv_key then
-        local ok, err = c.sock:setclientcert(o.ssl_client_cert,
-                                             o.ssl_client_priv_key)
+        local ok, err = set_client_cert(c.sock, o)
         if not ok then
             return nil, err
         end
@@ -142,16 +157,36 @@ local function secure(c, o, name)
     if session == nil then
         session = false
     end
-    return c:ssl_handshake(session, name, o.ssl_verify ~= false,
-                           o.ssl_send_status_req)
+    return handshake(c, who, session)
+end
+
+
+-- Whom to expect at the other side; or nil and an error.
+local function identify(o, host)
+    local who = { verify = o.ssl_verify ~= false, ocsp = o.ssl_send_status_req }
+    if o.ssl_server_name == nil then
+        who.name, who.address = tls.identity_of(host)
+    elseif is_name(o.ssl_server_name) then
+        who.name = o.ssl_server_name
+    else
+        return nil, "bad server name"
+    end
+    if who.verify and not who.name and not who.address then
+        return nil, "ssl_server_name is required to verify over a unix socket"
+    end
+    return who
 end
 
 
 local function connect_tls(c, o, host, port)
-    local name = o.ssl_server_name or host
-    local opts = { pool = o.pool or tls_pool(o, host, port, name),
+    local who, err = identify(o, host)
+    if not who then
+        return nil, err
+    end
+    local opts = { pool = o.pool or tls_pool(o, host, port, who),
                    pool_size = o.pool_size, backlog = o.backlog }
-    local ok, err = open(c, host, port, opts)
+    local ok
+    ok, err = open(c, host, port, opts)
     if not ok then
         return nil, err
     end
@@ -160,7 +195,7 @@ local function connect_tls(c, o, host, port)
         return true
     end
     local session
-    session, err = secure(c, o, name)
+    session, err = secure(c, o, who)
     if err then
         c:close()
         return nil, err
@@ -176,6 +211,9 @@ local function connect_by_table(c, o)
     end
     if type(host) ~= "string" then
         return nil, "bad host"
+    end
+    if o.proxy_opts ~= nil then
+        return nil, NO_PROXIES
     end
     if port == nil then
         port = DEFAULT_PORTS[scheme or "http"]
@@ -193,7 +231,8 @@ end
 ---are `pool`, `pool_size`, `backlog` of cosockets. `connect(options)` takes
 ---these and `scheme` ("http"), `host`, `port`, and for https `ssl_verify`
 ---(true), `ssl_server_name`, `ssl_reused_session`, `ssl_send_status_req`,
----`ssl_client_cert` and `ssl_client_priv_key`, and shakes hands.
+---`ssl_client_cert` and `ssl_client_priv_key`, and shakes hands. The
+---certificate must be for `ssl_server_name`, else for `host`.
 ---@param host string|table
 ---@param port? integer|string|table
 ---@param opts? table
@@ -208,6 +247,22 @@ function _M:connect(host, port, opts)
         port, opts = nil, port
     end
     return open(self, host, port, opts)
+end
+
+
+---Names of lua-resty-http that have nothing behind them here.
+---@return nil
+---@return string err
+function _M.set_proxy_options()
+    return nil, NO_PROXIES
+end
+_M.connect_proxy = _M.set_proxy_options
+
+
+---@return nil
+---@return string err
+function _M.request_pipeline()
+    return nil, "pipelining is not supported"
 end
 
 

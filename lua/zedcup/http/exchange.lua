@@ -35,6 +35,17 @@ local LOST = {
 local _M = {}
 
 
+-- What to say of a head that did not come whole: what came may have been none,
+-- and is judged the same in however many pieces it came.
+local function cut_short(c, plan, err)
+    local _, why = parse(c.buf, c.pos, plan, c.limits)
+    if why ~= INCOMPLETE then
+        return why
+    end
+    return err == "closed" and "closed inside the header" or err
+end
+
+
 -- Reads until the buffer holds a whole head. Returns it, final or interim.
 local function read_one_head(c, plan)
     local limits = c.limits
@@ -49,7 +60,7 @@ local function read_one_head(c, plan)
     while not head and next_pos == INCOMPLETE do
         local ok, err = fill_lines(c, limits.header_bytes)
         if not ok then
-            return nil, err == "closed" and "closed inside the header" or err
+            return nil, cut_short(c, plan, err)
         end
         head, next_pos = parse(c.buf, c.pos, plan, limits)
     end

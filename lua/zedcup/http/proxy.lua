@@ -1,6 +1,7 @@
 --- Passes the current request of nginx on to a connection and the answer back.
 --- Methods of zedcup.http.
 
+local chunked = require("zedcup.http.chunked")
 local uri = require("zedcup.http.uri")
 
 local escape_path = uri.escape_path
@@ -17,6 +18,8 @@ local tostring = tostring
 local type = type
 
 local CHUNK_SIZE = 65536
+-- Of the trailers of a request.
+local LIMITS = { header_bytes = 65536, header_lines = 256 }
 
 local _M = {}
 
@@ -49,6 +52,12 @@ end
 
 local function is_size(value)
     return type(value) == "number" and value >= 1 and value % 1 == 0
+end
+
+
+local function is_answer(res)
+    return type(res) == "table" and type(res.status) == "number"
+        and type(res.headers) == "table" and type(res.body_reader) == "function"
 end
 
 
@@ -120,11 +129,39 @@ local function socket_reader(sock, left, default)
 end
 
 
+-- A chunked body off a socket that has it as it came: a raw one.
+local function chunked_reader(sock, default)
+    local conn = { sock = sock, buf = "", pos = 1, limits = LIMITS }
+    local body = { left = 0, in_chunk = false, done = false }
+    local failed
+    return function(max)
+        if body.done or failed then
+            return nil, failed
+        end
+        local piece, err, partial = chunked.read(conn, body, max or default)
+        failed = err
+        return piece, err, partial
+    end
+end
+
+
+local function reader_of(sock, length, default)
+    if length then
+        return socket_reader(sock, length, default)
+    end
+    if ngx.var.http_transfer_encoding then
+        return chunked_reader(sock, default)
+    end
+    return nil, "no length to read from the socket"
+end
+
+
 ---An iterator over the body of the current request, for request()'s `body` or
 ---for the caller. It reads as it is called; a body without a socket to read
 ---from (chunked, HTTP/2, read already) is let nginx read first.
 ---@param chunk_size? integer bytes a call, default 65536
----@param sock? tcpsock       instead of the request's own
+---@param sock? tcpsock       instead of the request's own; a raw one for a body
+---in chunks
 ---@return (fun(max?: integer): string|nil, string|nil)|nil reader nil where
 ---there is no body
 ---@return string|nil err
@@ -135,10 +172,7 @@ function _M.get_client_body_reader(_, chunk_size, sock)
     end
     local length = tonumber(ngx.var.http_content_length)
     if sock then
-        if not length then
-            return nil, "no length to read from the socket"
-        end
-        return socket_reader(sock, length, chunk_size)
+        return reader_of(sock, length, chunk_size)
     end
     if length == 0 or (not length and not ngx.var.http_transfer_encoding
                        and ngx.req.http_version() < 2)
@@ -195,6 +229,12 @@ function _M.proxy_response(_, res, chunk_size)
     chunk_size = chunk_size or CHUNK_SIZE
     if not is_size(chunk_size) then
         return nil, "bad chunk size"
+    end
+    if not is_answer(res) then
+        return nil, "bad answer: what request() returned expected"
+    end
+    if ngx.headers_sent then
+        return nil, "the headers of this request have been sent"
     end
     ngx.status = res.status
     each_end_to_end(res.headers, function(name, value)

@@ -122,6 +122,33 @@ TEST_CASE("decode: ssl is false, true or a table", "[config]") {
   CHECK(ssl(R"({"verify": "no"})")->verify);
 }
 
+TEST_CASE("decode: names and files of ssl are checked", "[config]") {
+  const auto ssl = [](const std::string& json) {
+    return decode_json(R"({"ssl": )" + json + "}");
+  };
+  const auto good = ssl(R"({"client_cert": "/c.pem", "client_key": "/k.pem"})");
+  CHECK(good.clean());
+  CHECK(good.value->ssl->client_cert == "/c.pem");
+  CHECK(good.value->ssl->client_key == "/k.pem");
+  for (const auto* json :
+       {R"({"sni_name": "a b"})", R"({"sni_name": "unix:/x"})",
+        R"({"sni_name": "a\u0000b"})", R"({"sni_name": "*.a"})",
+        R"({"sni_name": "1.2.3"})", R"({"sni_name": {"1": "a"}})",
+        R"({"client_cert": "/c.pem"})", R"({"client_key": "/k.pem"})",
+        R"({"client_cert": "c.pem", "client_key": "/k.pem"})",
+        R"({"client_cert": "/c.pem", "client_key": "/k\n.pem"})",
+        R"({"client_cert": {"1": "/c.pem"}, "client_key": "/k.pem"})"}) {
+    INFO(json);
+    const auto bad = ssl(json);
+    CHECK_FALSE(bad.clean());
+    CHECK(bad.value->ssl == tls_config{});
+  }
+  for (const auto* json :
+       {R"({"sni_name": "10.0.0.1"})", R"({"sni_name": "::1"})",
+        R"({"sni_name": "[::1]"})", R"({"sni_name": "a_b.c."})"})
+    CHECK(ssl(json).clean());
+}
+
 TEST_CASE("decode: a healthcheck is kept as a tree", "[config]") {
   const auto outcome = decode_json(R"({"healthcheck": true, "pools": [{
       "healthcheck": {"path": "/h", "headers": {"Host": "a"}},

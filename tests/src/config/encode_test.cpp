@@ -104,7 +104,15 @@ public:
     instance_config out;
     out.name = "test";
     if (chance(2)) {
-      out.ssl = tls_config{chance(2), chance(2) ? "" : "n" + text(), extra()};
+      out.ssl = tls_config{};
+      out.ssl->verify = chance(2);
+      if (chance(2))
+        out.ssl->sni_name = "n" + std::to_string(below(100)) + ".example";
+      if (chance(2)) {
+        out.ssl->client_cert = "/c" + std::to_string(below(100));
+        out.ssl->client_key = "/k" + std::to_string(below(100));
+      }
+      out.ssl->extra = extra();
     }
     out.healthcheck = healthcheck();
     uint32_t index = 0;
