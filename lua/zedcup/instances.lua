@@ -56,7 +56,7 @@ local function socket_pool(name, ssl)
 end
 
 
-local function make_host(host, ssl, pool_index)
+local function make_host(host, place, ssl, pool_index)
     local address, port = host.host, host.port
     local name
     if find(address, "unix:", 1, true) == 1 then
@@ -66,6 +66,7 @@ local function make_host(host, ssl, pool_index)
         name = address .. ":" .. port
     end
     return {
+        place = place,
         address = address,
         port = port,
         authority = authority_of(ssl and "https" or "http", address, port),
@@ -79,7 +80,7 @@ end
 local function make_pool(pool, place, ssl)
     local hosts = {}
     for i, host in ipairs(pool.hosts) do
-        hosts[i - 1] = make_host(host, ssl, pool._idx)
+        hosts[i - 1] = make_host(host, i - 1, ssl, pool._idx)
     end
     return {
         place = place,

@@ -142,6 +142,33 @@ function _M.stored()
 end
 
 
+local function consul_entry(key)
+    local status, body = _M.consul("GET", "/v1/kv/" .. settings.prefix .. "/" .. key)
+    if status ~= 200 then
+        return nil
+    end
+    local entry = cjson.decode(body)[1]
+    return { value = ngx.decode_base64(entry.Value), flags = entry.Flags, index = entry.ModifyIndex }
+end
+
+
+local function embedded_entry(key)
+    local pipe = io.popen("sqlite3 -separator '\t' '" .. settings.path
+                          .. "' \"SELECT value, flags FROM kv WHERE CAST(key AS TEXT) = '"
+                          .. settings.prefix .. "/" .. key .. "'\"")
+    local value, flags = (pipe:read("*l") or ""):match("^([^\t]*)\t(.*)$")
+    pipe:close()
+    return value and { value = value, flags = tonumber(flags) }
+end
+
+
+--- One key below this block's prefix: { value, flags }, or nil.
+function _M.entry(key)
+    local read = settings.store == "consul" and consul_entry or embedded_entry
+    return read(key)
+end
+
+
 --- Prints what is stored, a line a key, in order.
 function _M.say_stored()
     local lines = {}
