@@ -325,8 +325,11 @@ void host_marks::drop(const host_id& id) {
     locked_errors errors;
     marked = ngx_http_zedcup_errors_drop(errors.get(), &raw_id) != 0;
   }
-  if (marked)
-    ngx_http_zedcup_worker_ring();
+  if (!marked)
+    return;
+  ngx_http_zedcup_worker_ring();
+  fetch();
+  apply(true);
 }
 
 void host_marks::tell_here(bool up, const host_ref& host, bool by_probe,

@@ -153,9 +153,9 @@ end
 
 
 local function embedded_entry(key)
-    local pipe = io.popen("sqlite3 -separator '\t' '" .. settings.path
-                          .. "' \"SELECT value, flags FROM kv WHERE CAST(key AS TEXT) = '"
-                          .. settings.prefix .. "/" .. key .. "'\"")
+    local query = "SELECT value, flags FROM kv WHERE CAST(key AS TEXT) = '" .. settings.prefix
+                  .. "/" .. key .. "'"
+    local pipe = io.popen("sqlite3 -separator '\t' '" .. settings.path .. "' \"" .. query .. "\"")
     local value, flags = (pipe:read("*l") or ""):match("^([^\t]*)\t(.*)$")
     pipe:close()
     return value and { value = value, flags = tonumber(flags) }
@@ -166,6 +166,23 @@ end
 function _M.entry(key)
     local read = settings.store == "consul" and consul_entry or embedded_entry
     return read(key)
+end
+
+
+--- The same as "value/flags", a time among the flags as "now".
+function _M.show_entry(key)
+    local entry = _M.entry(key)
+    if not entry then
+        return nil
+    end
+    local recent = entry.flags > ngx.time() - 60 and entry.flags <= ngx.time() + 1
+    return entry.value .. "/" .. (recent and "now" or entry.flags)
+end
+
+
+--- Waits until a key is stored with this "value/flags".
+function _M.wait_entry(key, wanted)
+    _M.wait(5, function() return _M.show_entry(key) == wanted end)
 end
 
 
@@ -259,6 +276,15 @@ function _M.tally(name, n)
         order[i] = who .. "=" .. counts[who]
     end
     return table.concat(order, " "), doubled
+end
+
+
+--- n requests, each as if it came alone; their answers counted as by tally().
+function _M.ask_often(name, n, params)
+    for _ = 1, n do
+        _M.forget()
+        _M.ask(require("zedcup").create_handler(name), params)
+    end
 end
 
 
