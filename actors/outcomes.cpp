@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds store_timeout{5}; ///< of one call
+constexpr milliseconds shortest_retry{10};
 constexpr milliseconds first_retry{100};
 constexpr milliseconds last_retry{5000};
 constexpr milliseconds conflict_retry{40};
@@ -110,8 +111,11 @@ struct outcomes_state {
 
   void on_errors(const host_errors& errors) {
     const auto id = id_of(errors.host);
-    const auto patience = std::min(errors.window, errors_patience);
-    hosts.at(id).add(errors, now() + patience);
+    // Given up before the node's own mark ends, which is then told in its
+    // place.
+    const milliseconds patience =
+        std::min<milliseconds>(errors.window, errors_patience);
+    hosts.at(id).add(errors, now() + patience * 3 / 4);
     go_on(id);
   }
 
@@ -369,7 +373,10 @@ struct outcomes_state {
       return abandon(id, failure.message);
     answer_overdue(hosts.at(id), failure.message);
     const auto doublings = std::min(task.failures++, 6U);
-    try_again(id, std::min(first_retry * (1 << doublings), last_retry));
+    const auto left =
+        std::chrono::duration_cast<milliseconds>(task.deadline - now());
+    const auto delay = std::min(first_retry * (1 << doublings), last_retry);
+    try_again(id, std::min(delay, std::max(left, shortest_retry)));
   }
 
   /// Orders behind a task that is still being tried.

@@ -10,8 +10,8 @@ namespace zedcup {
 /// Every worker has one. What it is told of a host while a write for that host
 /// is under way is added up and written next, and a host that keeps failing is
 /// written for less and less often, down to once a second, so that thousands of
-/// failures make few commits. A store that is away is tried again for as long
-/// as the errors would count (a minute at most).
+/// failures make few commits. A store that is away is tried again for three
+/// quarters of the time that errors count, of a minute at most.
 caf::actor spawn_outcomes(caf::actor_system& sys, context_ptr ctx);
 
 /// Gives an order to the outcomes of the moment. Answered into `out` exactly

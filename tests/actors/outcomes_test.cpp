@@ -191,7 +191,7 @@ TEST_CASE_METHOD(outcomes_fixture,
                  "[outcomes]") {
   script(40, away());
   fail(3);
-  pass(59s);
+  pass(44s);
   CHECK(at(up_key) == "false/1");
   CHECK(take<host_event>().size() == 1);
   CHECK(take<errors_kept>().empty());
