@@ -325,3 +325,48 @@ TEST_CASE_METHOD(bridged,
         0);
   CHECK(port_of("a") == 0);
 }
+
+// ---- hosts that fail -------------------------------------------------------
+
+TEST_CASE_METHOD(bridged, "bridge: a turn's failures go out added up",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  push_instance("a", 80, 5);
+  push_synced(5, {"a"});
+  drain();
+  auto* handle = worker().instances().acquire("a");
+  const auto wakes = nginx().wakes;
+  CHECK_FALSE(worker().failed(*handle, 0, 0, "refused"));
+  CHECK_FALSE(worker().failed(*handle, 0, 0, "refused"));
+  CHECK(worker().failed(*handle, 0, 0, "timeout"));
+  CHECK_FALSE(worker().failed(*handle, 7, 0, "no such pool"));
+  CHECK(nginx().actors.errors.empty());
+  CHECK(nginx().wakes == wakes + 1);
+  drain();
+  REQUIRE(nginx().actors.errors.size() == 1);
+  CHECK(nginx().actors.errors[0].count == 3);
+  CHECK(nginx().actors.errors[0].err == "timeout");
+  registry::release(handle);
+}
+
+TEST_CASE_METHOD(bridged, "bridge: a quitting worker waits for its reports",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  push_instance("a", 80, 5);
+  drain();
+  zedcup_ffi_state_t state{};
+  auto* handle = worker().instances().acquire("a");
+  worker().failed(*handle, 0, 0, "refused");
+  registry::release(handle);
+  worker().state(state);
+  CHECK(state.settling == 1);
+  worker().exiting();
+  worker().state(state);
+  CHECK(state.settling == 1);
+  push(outcomes_settled{2}); // of the report, then of the leave
+  drain();
+  worker().state(state);
+  CHECK(state.settling == 0);
+}
