@@ -133,21 +133,22 @@ void runtime::load(zone_content::entry& seen) {
     return;
   auto decoded = snapshot::from_json(seen.name, *seen.json, seen.revision);
   if (decoded)
-    serve(seen.name, std::move(*decoded));
+    serve(seen.name, std::move(*decoded), false);
 }
 
-/// All content that this worker serves comes through here.
+/// All content that this worker serves comes through here. `news`: read from
+/// the store by this worker; what the zone holds was told by who put it there.
 void runtime::serve(const std::string& name,
-                    std::shared_ptr<const snapshot> content) {
+                    std::shared_ptr<const snapshot> content, bool news) {
   auto old = instances_.share(name);
   instances_.put(name, content, static_cast<uint32_t>(ngx_worker));
-  marks_.content_changed(old.get(), content.get(), leads_);
+  marks_.content_changed(old.get(), content.get(), news);
 }
 
-void runtime::drop_instance(const std::string& name) {
+void runtime::drop_instance(const std::string& name, bool news) {
   auto old = instances_.share(name);
   instances_.remove(name);
-  marks_.content_changed(old.get(), nullptr, leads_);
+  marks_.content_changed(old.get(), nullptr, news);
 }
 
 /// What the zone does not know any more goes.
@@ -162,7 +163,7 @@ void runtime::note_names(const zone_content& content) {
   }
   for (auto& name : instances_.names())
     if (zone_names_.count(name) == 0)
-      drop_instance(name);
+      drop_instance(name, false);
 }
 
 void runtime::look() {
@@ -262,7 +263,7 @@ void runtime::on(instance_changed& message) {
   } else if (leads_ || zone_names_.count(message.name) == 0) {
     return; // overtaken: removed from the zone, or read anew by ourselves
   }
-  serve(message.name, std::move(message.content));
+  serve(message.name, std::move(message.content), message.publish);
   changed();
 }
 
@@ -315,7 +316,7 @@ void runtime::keep_only(const std::vector<std::string>& names) {
 void runtime::remove_instance(const std::string& name) {
   ngx_http_zedcup_zone_remove(bytes(name), name.size());
   refused_.erase(name);
-  drop_instance(name);
+  drop_instance(name, true);
   to_lua_.push({ZEDCUP_MESSAGE_REMOVE, 0, 0, name, {}});
 }
 

@@ -80,8 +80,9 @@ private:
   void remove_instance(const std::string& name);
   void kick();
 
-  void serve(const std::string& name, std::shared_ptr<const snapshot> content);
-  void drop_instance(const std::string& name);
+  void serve(const std::string& name, std::shared_ptr<const snapshot> content,
+             bool news);
+  void drop_instance(const std::string& name, bool news);
   void send_failures();
   void tell_lua(unsigned scopes, const host_event& event);
   bool settling() const;

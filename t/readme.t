@@ -149,6 +149,8 @@ my %expected = (
     'events.lua' => qr{\Apool primary, host web0[12]\n200 text/plain\n\z},
     'http.lua' => qr{\A200 web01\n\nweb01\n\z},
     'list.lua' => qr{\Athere is web\ninstance: web\n\z},
+    'scope.lua' => qr{\Abound\n\z},
+    'state.lua' => qr{\Aerrors: 1\nof the host: 1\n\z},
 );
 
 {

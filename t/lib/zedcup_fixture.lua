@@ -148,7 +148,8 @@ local function consul_entry(key)
         return nil
     end
     local entry = cjson.decode(body)[1]
-    return { value = ngx.decode_base64(entry.Value), flags = entry.Flags, index = entry.ModifyIndex }
+    local pipe = io.popen("sqlite3 -separator '\t' '" .. settings.path .. "' \"" .. query
+                          .. "\"")
 end
 
 

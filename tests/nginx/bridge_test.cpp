@@ -370,3 +370,20 @@ TEST_CASE_METHOD(bridged, "bridge: a quitting worker waits for its reports",
   worker().state(state);
   CHECK(state.settling == 0);
 }
+
+TEST_CASE_METHOD(bridged, "bridge: what another leader told is not told again",
+                 "[bridge]") {
+  auto down = content(80, 6)->config();
+  down.pools[0].hosts[0].up = false;
+  down.pools[0].hosts[0].down_by_zedcup = true;
+  zone().put("a", 5, content(80, 5)->json());
+  start();
+  // published by a leader that left before this worker heard of it
+  zone().put("a", 6, snapshot::make(down, 6)->json());
+  worker().lead(true);
+  zedcup_ffi_message_t message;
+  REQUIRE(worker().messages().take(&message, 1) == 1);
+  CHECK(message.kind == ZEDCUP_MESSAGE_EVENT);
+  CHECK(message.id == scope_worker);
+  CHECK(worker().messages().take(&message, 1) == 0);
+}
