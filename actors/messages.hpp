@@ -16,6 +16,7 @@
 #include "host_ref.hpp"
 #include "net/http_message.hpp"
 #include "snapshot.hpp"
+#include "store/etcd_protocol.hpp"
 #include "store/kv.hpp"
 #include "util/result.hpp"
 
@@ -165,6 +166,12 @@ struct http_done {
   std::shared_ptr<result<http_response>> answer;
 };
 
+/// http_driver's thread -> etcd's watcher: a message of stream `stream`.
+struct etcd_event {
+  uint64_t stream;
+  result<etcd::watch_message> message;
+};
+
 /// An actor -> itself, delayed: go on, unless `generation` is an old one.
 struct wake {
   uint64_t generation;
@@ -202,6 +209,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::revival_due)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instance_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instances_are)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::http_done)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::etcd_event)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::wake)
 
 namespace zedcup {

@@ -1,79 +1,14 @@
 #include "nginx/host_marks.hpp"
 
-#include <algorithm>
-#include <chrono>
 #include <utility>
 
-#include "store/host_state.hpp"
+#include "nginx/host_marks_detail.hpp"
 
 namespace zedcup {
 
+using namespace marks_detail;
+
 namespace {
-
-/// The table, locked.
-class locked_errors {
-public:
-  locked_errors() : table_(ngx_http_zedcup_zone_errors_lock()) {}
-  ~locked_errors() { ngx_http_zedcup_zone_errors_unlock(); }
-  locked_errors(const locked_errors&) = delete;
-  locked_errors& operator=(const locked_errors&) = delete;
-
-  ngx_http_zedcup_errors_t* get() const { return table_; }
-
-private:
-  ngx_http_zedcup_errors_t* table_;
-};
-
-/// FNV-1a.
-class hasher {
-public:
-  explicit hasher(uint64_t seed) : value_(0xcbf29ce484222325ULL ^ seed) {}
-  void add(std::string_view text) {
-    for (const char c : text)
-      add_byte(static_cast<uint8_t>(c));
-    add_byte(0);
-  }
-  void add(uint64_t number) {
-    for (int shift = 0; shift < 64; shift += 8)
-      add_byte(static_cast<uint8_t>(number >> shift));
-  }
-  uint64_t value() const { return value_; }
-
-private:
-  void add_byte(uint8_t byte) { value_ = (value_ ^ byte) * 0x100000001b3ULL; }
-  uint64_t value_;
-};
-
-uint64_t now_ms() {
-  return ngx_current_msec;
-}
-
-uint64_t unix_now() {
-  return static_cast<uint64_t>(
-      std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()));
-}
-
-uint64_t window_of(const pool_config& pool) {
-  return static_cast<uint64_t>(
-      std::chrono::milliseconds(pool.error_timeout).count());
-}
-
-host_ref ref_of(const std::string& instance, const pool_config& pool,
-                const host_config& host) {
-  return {instance, pool.index, host.index, host.address, host.port};
-}
-
-std::string text_of(const host_ref& host) {
-  return "instance \"" + host.instance + "\": host " +
-         std::to_string(host.host) + " of pool " + std::to_string(host.pool) +
-         " (" + host.address +
-         (host.port != 0 ? ":" + std::to_string(host.port) + ")" : ")");
-}
-
-void log(ngx_uint_t level, const std::string& text) {
-  if (ngx_cycle->log->log_level >= level)
-    ngx_http_zedcup_log(level, text.data(), text.size());
-}
 
 /// The same host in another content of the instance.
 const host_config* find_same(const snapshot* content, uint32_t pool_index,
@@ -99,10 +34,6 @@ extern "C" void collect_mark(void* ctx,
   } catch (const std::exception&) {
     // No memory, under the zone's lock: it is left out until the next change.
   }
-}
-
-ngx_http_zedcup_host_id_t raw(const std::pair<uint64_t, uint64_t>& id) {
-  return {id.first, id.second};
 }
 
 } // namespace
@@ -364,111 +295,6 @@ void host_marks::forget_instance(const std::string& name) {
   for (auto& pool : content->config().pools)
     for (auto& host : pool.hosts)
       drop(id_of(name, pool, host));
-}
-
-// ---- orders ----------------------------------------------------------------
-
-std::string host_marks::order(const host_order& wanted, std::string& payload) {
-  auto* content = instances_.find(wanted.host.instance);
-  if (content == nullptr)
-    return "no such instance: " + wanted.host.instance;
-  const bool here = !content->config().persist_errors;
-  if (wanted.what == host_order::verb::read_state) {
-    if (here)
-      payload = state_of(wanted.host.instance);
-    return {};
-  }
-  const auto at = find(wanted.host);
-  if (at.host == nullptr)
-    return "host: not in the instance any more: " + text_of(wanted.host);
-  if (here)
-    return order_host(wanted, at, payload);
-  if (wanted.what == host_order::verb::reset_errors)
-    drop(id_of(wanted.host));
-  return {};
-}
-
-std::string host_marks::state_of(const std::string& instance) const {
-  instance_state state;
-  locked_errors errors;
-  for (auto& pool : instances_.find(instance)->config().pools)
-    for (auto& host : pool.hosts) {
-      const auto id = raw(id_of(instance, pool, host));
-      auto* known = ngx_http_zedcup_errors_find(errors.get(), &id, 0);
-      if (known == nullptr)
-        continue;
-      host_state seen;
-      seen.error_count = known->count;
-      if (known->last != 0)
-        seen.last_error =
-            unix_now() - (std::max(now_ms(), known->last) - known->last) / 1000;
-      seen.last_check = known->checked;
-      state[{pool.index, host.index}] = seen;
-    }
-  return state_json(state);
-}
-
-void host_marks::mark(const place& at) {
-  const auto id = raw(id_of(at.instance->name, *at.pool, *at.host));
-  bool fresh = false;
-  {
-    locked_errors errors;
-    auto* known = ngx_http_zedcup_errors_find(errors.get(), &id, 1);
-    if (known == nullptr || known->marked != 0)
-      return;
-    fresh = true;
-    known->marked = known->told = 1;
-    known->last = now_ms();
-    known->window = window_of(*at.pool);
-    ngx_http_zedcup_errors_touch(errors.get());
-  }
-  if (fresh)
-    tell_here(false, ref_of(at.instance->name, *at.pool, *at.host), false, {},
-              scope_cluster | scope_node);
-}
-
-std::string host_marks::order_host(const host_order& wanted, const place& at,
-                                   std::string& payload) {
-  const auto id = raw(id_of(wanted.host));
-  uint32_t count = 0;
-  switch (wanted.what) {
-  case host_order::verb::count_error: {
-    locked_errors errors;
-    (void)ngx_http_zedcup_errors_add(errors.get(), &id, 1, window_of(*at.pool),
-                                     0, now_ms(), &count);
-    payload = std::to_string(count);
-    return {};
-  }
-  case host_order::verb::reset_errors: {
-    locked_errors errors;
-    auto* known = ngx_http_zedcup_errors_find(errors.get(), &id, 0);
-    if (known != nullptr)
-      known->count = 0; // the time of the last stays: a mark ends by it
-    return {};
-  }
-  case host_order::verb::note_check: {
-    locked_errors errors;
-    auto* known = ngx_http_zedcup_errors_find(errors.get(), &id, 1);
-    if (known != nullptr)
-      known->checked = unix_now();
-    return {};
-  }
-  case host_order::verb::take_down:
-    if (at.host->up)
-      mark(at);
-    break;
-  default:
-    if (!at.host->up)
-      return "host: the configuration says `up = false`: " +
-             text_of(wanted.host);
-    if (marks_.count(id_of(wanted.host)) != 0)
-      tell_here(true, wanted.host, false, {}, scope_cluster | scope_node);
-    drop(id_of(wanted.host));
-  }
-  ngx_http_zedcup_worker_ring();
-  fetch();
-  apply(true);
-  return {};
 }
 
 } // namespace zedcup
