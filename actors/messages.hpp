@@ -10,6 +10,7 @@
 
 #include <caf/all.hpp>
 
+#include "actors/host_ask.hpp"
 #include "actors/system.hpp"
 #include "actors/write_ask.hpp"
 #include "host_ref.hpp"
@@ -124,6 +125,24 @@ struct errors_seen {
   std::string err; ///< of the last one
 };
 
+/// facade -> outcomes: answer with `outcomes_settled` once there is nothing
+/// under way; `leaving`: see system::leave().
+struct settle_wanted {
+  uint64_t number;
+  bool leaving = false;
+};
+
+/// facade -> outcomes. Whoever has it last answers it.
+struct host_wanted {
+  std::shared_ptr<host_ask> ask;
+};
+
+/// outcomes -> itself: go on with a host.
+struct retry_host {
+  uint64_t id;
+  uint64_t step;
+};
+
 /// prober, host_reviver -> outcomes: bring back a host that zedcup took down.
 struct revival_due {
   host_ref host;
@@ -183,6 +202,9 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::read_reply)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::commit_reply)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::revision_reply)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::errors_seen)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::settle_wanted)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::host_wanted)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::retry_host)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::revival_due)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instance_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instances_are)

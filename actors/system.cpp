@@ -14,6 +14,7 @@
 #include "actors/etcd_actors.hpp"
 #include "actors/log.hpp"
 #include "actors/messages.hpp"
+#include "actors/outcomes.hpp"
 #include "actors/supervisor.hpp"
 #include "actors/syncer.hpp"
 #include "actors/writer.hpp"
@@ -91,6 +92,7 @@ std::vector<child_spec> children_for(const context_ptr& ctx) {
       {place::store, bind(engine.store)},
       {place::syncer, bind(spawn_syncer), true},
       {place::writer, bind(spawn_writer)},
+      {place::outcomes, bind(spawn_outcomes)},
       {place::watcher, bind(engine.watcher), true},
   };
 }
@@ -139,6 +141,23 @@ public:
     write_ask(ctx_->out, std::move(order)).answer("the actors have ended", 0);
   }
 
+  uint64_t report(std::vector<host_errors> errors) override {
+    for (auto& one : errors)
+      tell_to(place::outcomes,
+              msg::errors_seen{std::move(one.host), one.count, one.window,
+                               one.max_errors, one.by_probe,
+                               std::move(one.err)});
+    return settle(false);
+  }
+
+  void order(host_order wanted) override {
+    if (actors_)
+      return tell_outcomes(*actors_, ctx_->out, std::move(wanted));
+    host_ask(ctx_->out, std::move(wanted)).answer("the actors have ended");
+  }
+
+  uint64_t leave() override { return settle(true); }
+
   bool stop(std::chrono::milliseconds deadline) override {
     if (!actors_)
       return true;
@@ -162,6 +181,11 @@ public:
   }
 
 private:
+  uint64_t settle(bool leaving) {
+    tell_to(place::outcomes, msg::settle_wanted{++settle_number_, leaving});
+    return settle_number_;
+  }
+
   template <class Message>
   void tell_to(place where, Message&& message) {
     if (actors_)
@@ -172,6 +196,7 @@ private:
   std::shared_ptr<http_driver> http_;
   context_ptr ctx_;
   std::unique_ptr<caf::actor_system> actors_;
+  uint64_t settle_number_ = 0;
 };
 
 } // namespace

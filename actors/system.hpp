@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "config/model.hpp"
+#include "host_ref.hpp"
 #include "snapshot.hpp"
 #include "store/consul_options.hpp"
 #include "store/etcd_options.hpp"
@@ -75,6 +76,46 @@ struct write_done {
   uint64_t revision = 0;
 };
 
+/// A host failed `count` times. Errors older than `window` no longer count;
+/// `max_errors` within it take the host down.
+struct host_errors {
+  host_ref host;
+  uint32_t count = 1;
+  std::chrono::seconds window{60};
+  uint32_t max_errors = 3;
+  bool by_probe = false;
+  std::string err; ///< of the last one
+};
+
+/// This worker's write took a host down for the cluster, or brought it back:
+/// of all that tried, the only one.
+struct host_event {
+  bool up = false;
+  host_ref host;
+  bool by_probe = false;
+  std::string err; ///< when it went down
+};
+
+/// Errors that no store will know of: it was away for too long, or the
+/// instance says `persist_errors = false`. They are this node's own.
+struct errors_kept {
+  host_errors errors;
+};
+
+/// The end of a host_order.
+struct host_done {
+  uint64_t ask_id = 0;
+  std::string error;     ///< empty: done
+  std::string payload;   ///< a count, or the state as JSON
+  host_ref host;         ///< of which instance, and which host if it was one's
+  uint64_t revision = 0; ///< of a commit that changed `up`; else 0
+};
+
+/// Everything reported up to `system::report`'s number has been dealt with.
+struct outcomes_settled {
+  uint64_t number = 0;
+};
+
 /// A line for nginx's error log; `level` is nginx's (1 emerg .. 8 debug).
 struct log_line {
   int level = 7;
@@ -83,7 +124,8 @@ struct log_line {
 
 using loop_message =
     std::variant<instance_changed, global_changed, synced, store_trouble,
-                 content_wanted, write_done, log_line>;
+                 content_wanted, write_done, host_event, errors_kept, host_done,
+                 outcomes_settled, log_line>;
 
 // ---- What goes in ------------------------------------------------------
 
@@ -116,6 +158,22 @@ struct write_order {
   std::string json;     ///< the new content, as the Lua caller gave it
 };
 
+/// What a handler's caller wants of a host's state in the store.
+struct host_order {
+  enum class verb {
+    read_state,   ///< of all hosts of host.instance
+    count_error,  ///< one more; takes nobody down
+    reset_errors, ///< forget the count
+    note_check,   ///< it was checked now
+    take_down,
+    bring_up, ///< only what zedcup took down
+  };
+  uint64_t ask_id = 0;
+  verb what = verb::read_state;
+  host_ref host;
+  std::chrono::seconds window{60}; ///< for count_error
+};
+
 class system {
 public:
   /// Starts the threads (with all signals blocked in them) and the actors.
@@ -141,6 +199,17 @@ public:
   /// Rewrites or removes an instance, or rewrites the global settings.
   /// Answered by `write_done`, within seconds also when the store is gone.
   virtual void write(write_order order) = 0;
+
+  /// Counts errors in the store, and takes hosts down there. Returns a number
+  /// for which `outcomes_settled` comes when all of it is done or given up.
+  virtual uint64_t report(std::vector<host_errors> errors) = 0;
+
+  /// Answered by `host_done`, within seconds also when the store is gone.
+  virtual void order(host_order wanted) = 0;
+
+  /// This worker is about to quit: what the store does not take at the first
+  /// try is given up. Returns a number as report() does.
+  virtual uint64_t leave() = 0;
 
   /// Ends everything: cancels what is in flight, joins the threads.
   /// @returns false when `deadline` passed first; the threads are then left

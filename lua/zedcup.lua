@@ -251,10 +251,12 @@ end
 --- Binds a callback to an event for all instances of this worker.
 ---@param event string host_connect, host_connect_error, host_request_error, host_up, host_down
 ---@param callback function(instance, data)
+---@param opts table|nil scope, of host_down and host_up: "cluster" (once in it, on the
+--- node that made it), "node" (once on every node), "worker" (in every worker)
 ---@return boolean|nil ok
 ---@return string|nil err
-function _M.bind(event, callback)
-    return events.bind_global(event, callback)
+function _M.bind(event, callback, opts)
+    return events.bind_global(event, callback, opts)
 end
 
 

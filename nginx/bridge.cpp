@@ -17,6 +17,8 @@ using steady = std::chrono::steady_clock;
 constexpr size_t drain_budget = 256;
 /// From commit to applied, before the caller is told that it takes too long.
 constexpr std::chrono::seconds apply_patience{10};
+/// How long a quitting worker waits for hosts that it is about to take down.
+constexpr std::chrono::seconds settle_patience{5};
 /// How long create_handler may wait for the very first content.
 constexpr milliseconds first_sync_patience{2000};
 
@@ -63,7 +65,17 @@ result<bool> start_worker_runtime(system_options options, void* lua_semaphore) {
 
 runtime::runtime(system_options options, void* lua_semaphore)
     : options_(std::move(options)), outbox_(ngx_http_zedcup_worker_wake),
-      global_json_(to_json(global_config{})), to_lua_(lua_semaphore) {}
+      marks_(instances_, std::hash<std::string>{}(options_.store_name()),
+             [this](unsigned scopes, const host_event& event) {
+               tell_lua(scopes, event);
+             }),
+      global_json_(to_json(global_config{})), to_lua_(lua_semaphore) {
+  instances_.leave_out([this](const std::string& instance,
+                              const pool_config& pool,
+                              const host_config& host) {
+    return marks_.is_marked(instance, pool, host);
+  });
+}
 
 result<std::unique_ptr<runtime>>
 runtime::start(system_options options, ngx_http_zedcup_main_conf_t* zmcf,
@@ -92,6 +104,9 @@ runtime::start(system_options options, ngx_http_zedcup_main_conf_t* zmcf,
 /// when it begins to lead, for what the actors have still under way is dropped
 /// then, and what differs from the store is told from what is served here.
 void runtime::load_zone() {
+  marks_.fetch();
+  marks_.apply(true);
+  following_ = false;
   auto content = zone_content::read(0);
   zone_kicks_ = content.state.kicks;
   if (!content.ours || content.failed)
@@ -118,8 +133,22 @@ void runtime::load(zone_content::entry& seen) {
     return;
   auto decoded = snapshot::from_json(seen.name, *seen.json, seen.revision);
   if (decoded)
-    instances_.put(seen.name, std::move(*decoded),
-                   static_cast<uint32_t>(ngx_worker));
+    serve(seen.name, std::move(*decoded), false);
+}
+
+/// All content that this worker serves comes through here. `news`: read from
+/// the store by this worker; what the zone holds was told by who put it there.
+void runtime::serve(const std::string& name,
+                    std::shared_ptr<const snapshot> content, bool news) {
+  auto old = instances_.share(name);
+  instances_.put(name, content, static_cast<uint32_t>(ngx_worker));
+  marks_.content_changed(old.get(), content.get(), news);
+}
+
+void runtime::drop_instance(const std::string& name, bool news) {
+  auto old = instances_.share(name);
+  instances_.remove(name);
+  marks_.content_changed(old.get(), nullptr, news);
 }
 
 /// What the zone does not know any more goes.
@@ -134,12 +163,17 @@ void runtime::note_names(const zone_content& content) {
   }
   for (auto& name : instances_.names())
     if (zone_names_.count(name) == 0)
-      instances_.remove(name);
+      drop_instance(name, false);
 }
 
 void runtime::look() {
   check_asks();
-  if (!ngx_http_zedcup_zone_changed(zone_seen_))
+  marks_.expire();
+  // Before the content: a mark ends when content says the same.
+  marks_.fetch();
+  const bool changed = ngx_http_zedcup_zone_changed(zone_seen_) != 0;
+  marks_.apply(leads_ || (!changed && !following_));
+  if (!changed)
     return;
   // A leader knows the content, it is its own; but somebody may have written.
   auto content = zone_content::read(leads_ ? UINT64_MAX : zone_seen_);
@@ -165,7 +199,8 @@ void runtime::follow(zone_content content) {
   }
   trouble_ = content.state.error;
   // Comes back behind the content that it stands for.
-  if (content.state.synced != 0)
+  following_ = content.state.synced != 0;
+  if (following_)
     system_->follow_synced(content.state.synced_revision);
   changed();
 }
@@ -210,6 +245,7 @@ bool runtime::drain() {
       log(NGX_LOG_ERR, problem.what());
     }
   }
+  send_failures();
   return more;
 }
 
@@ -227,8 +263,7 @@ void runtime::on(instance_changed& message) {
   } else if (leads_ || zone_names_.count(message.name) == 0) {
     return; // overtaken: removed from the zone, or read anew by ourselves
   }
-  instances_.put(message.name, std::move(message.content),
-                 static_cast<uint32_t>(ngx_worker));
+  serve(message.name, std::move(message.content), message.publish);
   changed();
 }
 
@@ -260,6 +295,9 @@ void runtime::on(synced& message) {
   }
   synced_ = true;
   revision_ = message.revision;
+  following_ = false;
+  if (!ngx_http_zedcup_zone_changed(zone_seen_))
+    marks_.apply(true);
   changed();
   check_asks();
 }
@@ -278,7 +316,7 @@ void runtime::keep_only(const std::vector<std::string>& names) {
 void runtime::remove_instance(const std::string& name) {
   ngx_http_zedcup_zone_remove(bytes(name), name.size());
   refused_.erase(name);
-  instances_.remove(name);
+  drop_instance(name, true);
   to_lua_.push({ZEDCUP_MESSAGE_REMOVE, 0, 0, name, {}});
 }
 
@@ -298,6 +336,8 @@ void runtime::on(content_wanted&) {
 void runtime::on(write_done& message) {
   if (!message.error.empty())
     return answer(message.ask_id, std::move(message.error));
+  if (!message.instance.empty())
+    marks_.forget_instance(message.instance);
   kick();
   int what = message.removed            ? ZEDCUP_ASK_REMOVE_INSTANCE
              : message.instance.empty() ? ZEDCUP_ASK_CONFIGURE
@@ -337,15 +377,21 @@ void runtime::check_asks() {
       });
 }
 
-void runtime::answer(uint64_t id, std::string problem) {
-  to_lua_.push({ZEDCUP_MESSAGE_ANSWER, id, 0, {}, std::move(problem)});
+void runtime::answer(uint64_t id, std::string problem, std::string payload) {
+  to_lua_.push(
+      {ZEDCUP_MESSAGE_ANSWER, id, 0, std::move(payload), std::move(problem)});
 }
 
 // ---- Lua -------------------------------------------------------------------
 
 void runtime::state(zedcup_ffi_state_t& out) const {
-  out = {1,         synced_ ? 1 : 0, leads_ ? 1 : 0,
-         revision_, trouble_.data(), trouble_.size()};
+  out = {1,
+         synced_ ? 1 : 0,
+         leads_ ? 1 : 0,
+         revision_,
+         trouble_.data(),
+         trouble_.size(),
+         settling() ? 1 : 0};
 }
 
 const std::string& runtime::names_json() {
@@ -370,6 +416,9 @@ void runtime::lead(bool leads) {
 }
 
 void runtime::exiting() {
+  send_failures();
+  reported_ = system_->leave();
+  quits_ = steady::now() + settle_patience;
   to_lua_.wake();
 }
 

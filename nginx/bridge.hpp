@@ -5,10 +5,14 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_set>
+#include <vector>
 
 #include "actors/system.hpp"
+#include "nginx/host_marks.hpp"
 #include "nginx/lua_queue.hpp"
 #include "nginx/ngx_http_zedcup.h"
 #include "nginx/registry.hpp"
@@ -37,6 +41,12 @@ public:
   // ---- called by Lua (ffi.cpp) ---------------------------------------------
 
   uint64_t ask(int what, std::string name, std::string json);
+  /// As ask(), about a host's state; `json` names the host.
+  uint64_t ask_host(int what, std::string name, std::string_view json);
+  /// A request failed with a host: true when that took it out of the node's
+  /// rotation.
+  bool failed(const registry::handle& instance, uint32_t pool, uint32_t host,
+              std::string_view err);
   lua_queue& messages() { return to_lua_; }
   void state(zedcup_ffi_state_t& out) const;
   registry& instances() { return instances_; }
@@ -58,6 +68,10 @@ private:
   void on(store_trouble& message);
   void on(content_wanted& message);
   void on(write_done& message);
+  void on(host_event& message);
+  void on(errors_kept& message);
+  void on(host_done& message);
+  void on(outcomes_settled& message);
   void on(log_line& message);
 
   bool publish(const std::string& name, uint64_t revision,
@@ -66,13 +80,28 @@ private:
   void remove_instance(const std::string& name);
   void kick();
 
+  void serve(const std::string& name, std::shared_ptr<const snapshot> content,
+             bool news);
+  void drop_instance(const std::string& name, bool news);
+  void send_failures();
+  void tell_lua(unsigned scopes, const host_event& event);
+  bool settling() const;
+
   void check_asks();
-  void answer(uint64_t id, std::string problem);
+  void answer(uint64_t id, std::string problem, std::string payload = {});
 
   system_options options_;
   outbox<loop_message> outbox_;
   std::unique_ptr<system> system_;
   registry instances_;
+  host_marks marks_;
+  bool following_ = false; ///< content is on its way through the actors
+
+  std::vector<host_errors> failures_; ///< of this turn of the loop
+  uint64_t reported_ = 0;             ///< number of the last report
+  uint64_t settled_ = 0;              ///< and of the last that is done with
+  std::optional<std::chrono::steady_clock::time_point>
+      quits_; ///< at the latest
 
   bool leads_ = false;
   bool synced_ = false;

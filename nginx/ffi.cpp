@@ -76,7 +76,7 @@ int zedcup_ffi_runtime_start(const char* json, size_t len, void* sema,
 }
 
 void zedcup_ffi_runtime_state(zedcup_ffi_state_t* out) {
-  *out = {0, 0, 0, 0, "", 0};
+  *out = {0, 0, 0, 0, "", 0, 0};
   guarded(0, [&](zedcup::runtime& runtime) {
     runtime.state(*out);
     return 0;
@@ -96,6 +96,8 @@ int zedcup_ffi_messages_take(zedcup_ffi_message_t* out, int max) {
 uint64_t zedcup_ffi_ask_submit(int what, const char* name, size_t name_len,
                                const char* json, size_t json_len) {
   return guarded(uint64_t{0}, [&](zedcup::runtime& runtime) {
+    if (what >= ZEDCUP_ASK_STATE)
+      return runtime.ask_host(what, {name, name_len}, {json, json_len});
     return runtime.ask(what, {name, name_len}, {json, json_len});
   });
 }
@@ -125,6 +127,13 @@ int zedcup_ffi_instance_pick(zedcup_instance_t* instance, uint32_t pool,
     return ZEDCUP_FFI_DECLINED;
   auto slot = instance->rotations[pool].pick(tried, tried_count);
   return slot ? static_cast<int>(*slot) : ZEDCUP_FFI_DECLINED;
+}
+
+int zedcup_ffi_host_failed(zedcup_instance_t* instance, uint32_t pool,
+                           uint32_t host, const char* err, size_t err_len) {
+  return guarded(0, [&](zedcup::runtime& runtime) {
+    return runtime.failed(*instance, pool, host, {err, err_len}) ? 1 : 0;
+  });
 }
 
 void zedcup_ffi_instance_list(const char** json, size_t* len) {

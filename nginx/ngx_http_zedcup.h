@@ -34,6 +34,70 @@ typedef struct {
 extern ngx_module_t  ngx_http_zedcup_module;
 
 
+/* ---- ngx_http_zedcup_errors.c: what this node holds against its hosts -- */
+
+typedef struct ngx_http_zedcup_errors_s  ngx_http_zedcup_errors_t;
+
+/* Names a host: a hash of store, instance, place, address and port. */
+typedef struct {
+    uint64_t          a;
+    uint64_t          b;
+} ngx_http_zedcup_host_id_t;
+
+/* Times are ngx_current_msec, which all processes of a node share. */
+typedef struct {
+    ngx_http_zedcup_host_id_t   id;
+    uint64_t                    last;       /* error; 0: none */
+    uint64_t                    window;     /* ms that an error counts */
+    uint64_t                    checked;    /* unix time; 0: never */
+    uint32_t                    count;      /* of errors */
+    uint8_t                     used;
+    uint8_t                     marked;     /* out of rotation on this node */
+    uint8_t                     told;       /* as an event of this node */
+} ngx_http_zedcup_host_errors_t;
+
+typedef void (*ngx_http_zedcup_errors_visit_pt)(void *ctx,
+    const ngx_http_zedcup_host_errors_t *host);
+
+/* Of a zone of `zone_size` bytes the table takes a sixteenth, at most 1M. */
+size_t ngx_http_zedcup_errors_size(size_t zone_size);
+void ngx_http_zedcup_errors_init(ngx_http_zedcup_errors_t *table,
+    size_t zone_size);
+
+/* Without the lock: a number that changes with the marks, and when the next
+ * one ends (0: there is none). */
+uint64_t ngx_http_zedcup_errors_version(const ngx_http_zedcup_errors_t *table);
+uint64_t ngx_http_zedcup_errors_next_end(const ngx_http_zedcup_errors_t *table);
+
+/* The rest under the lock. Adds `n` errors; the count starts anew when the one
+ * before is older than the window. Returns 1 when it reached `max` (0: never)
+ * and so set the mark. `count` is the new one, 0 when the table has no room. */
+ngx_uint_t ngx_http_zedcup_errors_add(ngx_http_zedcup_errors_t *table,
+    const ngx_http_zedcup_host_id_t *id, uint32_t n, uint64_t window,
+    uint32_t max, uint64_t now, uint32_t *count);
+
+/* The entry of a host; where `make` is not 0 it is made. NULL: none, no room */
+ngx_http_zedcup_host_errors_t *ngx_http_zedcup_errors_find(
+    ngx_http_zedcup_errors_t *table, const ngx_http_zedcup_host_id_t *id,
+    ngx_uint_t make);
+
+/* After a change of an entry's mark, its `told`, or when it ends. */
+void ngx_http_zedcup_errors_touch(ngx_http_zedcup_errors_t *table);
+
+/* Forgets a host. Returns 1 when it was marked. */
+ngx_uint_t ngx_http_zedcup_errors_drop(ngx_http_zedcup_errors_t *table,
+    const ngx_http_zedcup_host_id_t *id);
+
+/* Forgets the marked hosts whose last error is a window ago: calls visit for
+ * each before. It must not throw. */
+void ngx_http_zedcup_errors_expire(ngx_http_zedcup_errors_t *table,
+    uint64_t now, ngx_http_zedcup_errors_visit_pt visit, void *ctx);
+
+/* Calls visit, which must not throw, for each marked host. */
+void ngx_http_zedcup_errors_marked(const ngx_http_zedcup_errors_t *table,
+    ngx_http_zedcup_errors_visit_pt visit, void *ctx);
+
+
 /* ---- ngx_http_zedcup_zone.c: the truth between the workers ------------- */
 
 typedef struct {
@@ -81,6 +145,11 @@ void ngx_http_zedcup_zone_remove(const u_char *name, size_t name_len);
 void ngx_http_zedcup_zone_set_synced(uint64_t revision);
 void ngx_http_zedcup_zone_set_error(const u_char *text, size_t len);
 void ngx_http_zedcup_zone_kick(void);
+
+/* The table of errors: for the calls that need no lock, and for the others. */
+ngx_http_zedcup_errors_t *ngx_http_zedcup_zone_errors(void);
+ngx_http_zedcup_errors_t *ngx_http_zedcup_zone_errors_lock(void);
+void ngx_http_zedcup_zone_errors_unlock(void);
 
 
 /* ---- ngx_http_zedcup_worker.c: eventfds, the tick, leadership ---------- */

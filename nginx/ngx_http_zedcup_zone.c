@@ -18,7 +18,7 @@
 #include "ngx_http_zedcup.h"
 
 
-#define NGX_HTTP_ZEDCUP_ZONE_LAYOUT  2
+#define NGX_HTTP_ZEDCUP_ZONE_LAYOUT  3
 
 
 typedef struct {
@@ -38,6 +38,7 @@ typedef struct {
     uint64_t                       store; /* whose content this is */
     ngx_atomic_t                   seq;   /* = state.seq, read unlocked */
     ngx_queue_t                    entries;
+    ngx_http_zedcup_errors_t      *errors;
     ngx_http_zedcup_zone_state_t   state;
 } ngx_http_zedcup_root_t;
 
@@ -88,6 +89,14 @@ ngx_http_zedcup_zone_init(ngx_shm_zone_t *zone, void *data)
     if (root == NULL) {
         return NGX_ERROR;
     }
+
+    root->errors = ngx_slab_calloc(shpool,
+                                   ngx_http_zedcup_errors_size(zone->shm.size));
+    if (root->errors == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_zedcup_errors_init(root->errors, zone->shm.size);
 
     root->layout = NGX_HTTP_ZEDCUP_ZONE_LAYOUT;
     ngx_queue_init(&root->entries);
@@ -406,6 +415,40 @@ ngx_http_zedcup_zone_kick(void)
 
     root->state.kicks++;
     (void) ngx_http_zedcup_zone_touch(root);
+
+    ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+ngx_http_zedcup_errors_t *
+ngx_http_zedcup_zone_errors(void)
+{
+    ngx_slab_pool_t  *shpool;
+
+    return ngx_http_zedcup_root(&shpool)->errors;
+}
+
+
+ngx_http_zedcup_errors_t *
+ngx_http_zedcup_zone_errors_lock(void)
+{
+    ngx_slab_pool_t         *shpool;
+    ngx_http_zedcup_root_t  *root;
+
+    root = ngx_http_zedcup_root(&shpool);
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    return root->errors;
+}
+
+
+void
+ngx_http_zedcup_zone_errors_unlock(void)
+{
+    ngx_slab_pool_t  *shpool;
+
+    (void) ngx_http_zedcup_root(&shpool);
 
     ngx_shmtx_unlock(&shpool->mutex);
 }

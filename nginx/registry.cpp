@@ -18,25 +18,48 @@ const weighted_rr* predecessor(const registry::handle* old, uint32_t index) {
   return nullptr;
 }
 
-std::vector<weighted_rr> make_rotations(const snapshot& content,
-                                        const registry::handle* old,
-                                        uint32_t offset) {
+} // namespace
+
+std::vector<weighted_rr::candidate>
+registry::usable(const snapshot& content, const pool_config& pool) const {
+  auto hosts = candidates(pool);
+  if (!left_out_)
+    return hosts;
+  auto& name = content.config().name;
+  auto gone = std::remove_if(hosts.begin(), hosts.end(), [&](auto& one) {
+    return left_out_(name, pool, pool.hosts[one.slot]);
+  });
+  hosts.erase(gone, hosts.end());
+  return hosts;
+}
+
+std::vector<weighted_rr> registry::make_rotations(const snapshot& content,
+                                                  const handle* old,
+                                                  uint32_t offset) const {
   std::vector<weighted_rr> rotations;
   auto& pools = content.config().pools;
   rotations.reserve(pools.size());
   for (auto& pool : pools) {
     auto* before = predecessor(old, pool.index);
     if (before == nullptr) {
-      rotations.emplace_back(candidates(pool), offset);
+      rotations.emplace_back(usable(content, pool), offset);
       continue;
     }
     rotations.push_back(*before);
-    rotations.back().update(candidates(pool));
+    rotations.back().update(usable(content, pool));
   }
   return rotations;
 }
 
-} // namespace
+void registry::refresh(const std::string& name) {
+  auto at = instances_.find(name);
+  if (at == instances_.end())
+    return;
+  auto& content = *at->second->content;
+  auto& pools = content.config().pools;
+  for (size_t i = 0; i < pools.size(); ++i)
+    at->second->rotations[i].update(usable(content, pools[i]));
+}
 
 registry::~registry() {
   for (auto& [name, instance] : instances_)
@@ -67,6 +90,11 @@ bool registry::remove(const std::string& name) {
 const snapshot* registry::find(const std::string& name) const {
   auto at = instances_.find(name);
   return at == instances_.end() ? nullptr : at->second->content.get();
+}
+
+std::shared_ptr<const snapshot> registry::share(const std::string& name) const {
+  auto at = instances_.find(name);
+  return at == instances_.end() ? nullptr : at->second->content;
 }
 
 registry::handle* registry::acquire(const std::string& name) {

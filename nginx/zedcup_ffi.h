@@ -29,9 +29,15 @@ extern "C" {
 typedef struct zedcup_instance_s  zedcup_instance_t;
 
 enum {
-    ZEDCUP_MESSAGE_ANSWER = 1,    /* id; text: the error, empty when well */
+    ZEDCUP_MESSAGE_ANSWER = 1,    /* id; text: the error, empty when well;
+                                     name: what was asked for, if anything */
     ZEDCUP_MESSAGE_PUBLISH = 2,   /* name, revision, text: the peers as JSON */
-    ZEDCUP_MESSAGE_REMOVE = 3     /* name */
+    ZEDCUP_MESSAGE_REMOVE = 3,    /* name */
+    ZEDCUP_MESSAGE_EVENT = 4      /* a host went down or came up. name: of the
+                                     instance; id: the scopes, a sum of 1
+                                     cluster, 2 node, 4 worker; text: JSON with
+                                     up, pool, host, address, port, and
+                                     healthcheck, err where there are */
 };
 
 typedef struct {
@@ -51,13 +57,23 @@ typedef struct {
     uint64_t     revision;        /* of the store, applied in this worker */
     const char  *trouble;         /* why the store cannot be read; "" */
     size_t       trouble_len;     /* valid until the next call into zedcup */
+    int          settling;        /* hosts are being taken down or brought up:
+                                     events may come of it */
 } zedcup_ffi_state_t;
 
 enum {
     ZEDCUP_ASK_CONFIGURE = 1,     /* the global settings */
     ZEDCUP_ASK_CONFIGURE_INSTANCE = 2,
     ZEDCUP_ASK_REMOVE_INSTANCE = 3,
-    ZEDCUP_ASK_SYNCED = 4         /* answered once the store has been read */
+    ZEDCUP_ASK_SYNCED = 4,        /* answered once the store has been read */
+    /* About hosts; json: {"pool","host","address","port"}, by index. */
+    ZEDCUP_ASK_STATE = 5,         /* answers [[pool, host, error_count,
+                                     last_error, last_check], …] */
+    ZEDCUP_ASK_COUNT_ERROR = 6,   /* answers the count */
+    ZEDCUP_ASK_RESET_ERRORS = 7,
+    ZEDCUP_ASK_NOTE_CHECK = 8,
+    ZEDCUP_ASK_TAKE_DOWN = 9,
+    ZEDCUP_ASK_BRING_UP = 10
 };
 
 
@@ -103,6 +119,11 @@ ZEDCUP_EXPORT void zedcup_ffi_instance_json(zedcup_instance_t *instance,
  * every usable host is among the `tried` places. */
 ZEDCUP_EXPORT int zedcup_ffi_instance_pick(zedcup_instance_t *instance,
     uint32_t pool, const uint32_t *tried, size_t tried_count);
+
+/* A request failed with the host at that place: an error against it.
+ * Returns 1 when this error took it out of the node's rotation. */
+ZEDCUP_EXPORT int zedcup_ffi_host_failed(zedcup_instance_t *instance,
+    uint32_t pool, uint32_t host, const char *err, size_t err_len);
 
 /* The names of all instances as a JSON array, and the global settings as a
  * JSON object; the views live until the next call into zedcup. */

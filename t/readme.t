@@ -161,6 +161,8 @@ my %expected = (
     'list.lua' => qr{\Athere is web\ninstance: web\n\z},
     'names.lua' => qr{\A200\n\z},
     'tls.lua' => qr{\Aok\n\z},
+    'scope.lua' => qr{\Abound\n\z},
+    'state.lua' => qr{\Aerrors: 1\nof the host: 1\n\z},
 );
 
 {

@@ -2,11 +2,17 @@
 -- module's semaphore, hands answers to whoever asked, and keeps the shared
 -- dictionary as the documentation promises it.
 
+local events = require "zedcup.events"
+local instances = require "zedcup.instances"
 local semaphore = require "ngx.semaphore"
 local zffi = require "zedcup.ffi"
 
+local cjson = require("cjson.safe").new()
+
 local ngx = ngx
+local ipairs = ipairs
 local pcall = pcall
+local tostring = tostring
 local exiting = ngx.worker.exiting
 
 -- The actors answer every ask within seconds; this bound is for what cannot
@@ -14,11 +20,13 @@ local exiting = ngx.worker.exiting
 local ASK_TIMEOUT = 30
 -- A wake-up is never lost; this only bounds how long a quitting worker waits.
 local IDLE_WAIT = 60
+-- And how often one looks whether it may leave.
+local EXIT_WAIT = 0.2
 
 local _M = {}
 
 local sema           -- posted by the module; must outlive the worker's runtime
-local asks = {}      -- id -> { sema, done, err }
+local asks = {}      -- id -> { sema, done, err, payload }
 local pending = 0
 local running = false    -- the light thread
 local cache          -- ngx.shared[dicts.cache]
@@ -36,7 +44,7 @@ local function publish(name, text, revision)
 end
 
 
-local function answer(id, err)
+local function answer(id, err, payload)
     local ask = asks[id]
     if not ask then
         return          -- given up
@@ -45,13 +53,67 @@ local function answer(id, err)
     pending = pending - 1
     ask.done = true
     ask.err = err ~= "" and err or nil
+    ask.payload = payload ~= "" and payload or nil
     ask.sema:post(1)
+end
+
+
+-- A host as the instance shows it now, or what the event itself says of it.
+local function find_host(config, seen)
+    for _, pool in ipairs(config and config.pools or {}) do
+        if pool._idx == seen.pool then
+            for _, host in ipairs(pool.hosts) do
+                if host._idx == seen.host and host.host == seen.address then
+                    return pool, host
+                end
+            end
+        end
+    end
+    local pool = { _idx = seen.pool, name = tostring(seen.pool), hosts = {} }
+    local host = { _idx = seen.host, name = tostring(seen.host), host = seen.address,
+                   port = seen.port ~= 0 and seen.port or nil, _pool = pool }
+    return pool, host
+end
+
+
+-- Fresh tables with each call: a callback may keep and change what it gets.
+local function event_data(instance, seen)
+    local view = instances.get(instance)
+    local pool, host = find_host(view and instances.config(view), seen)
+    host.up = seen.up       -- this worker's content may be behind the event
+    return { pool = pool, host = host, healthcheck = seen.healthcheck, err = seen.err }
+end
+
+
+-- An event that was committed is told, also in a worker that is quitting:
+-- "premature" is of no account here.
+local function tell(_, event, scopes, instance, seen)
+    events.emit_scoped(event, scopes, instance, function()
+        return event_data(instance, seen)
+    end)
+end
+
+
+local function on_event(scopes, instance, text)
+    local seen = cjson.decode(text)
+    local event = seen.up and "host_up" or "host_down"
+    if not events.wanted_scoped(event, scopes) then
+        return
+    end
+    local ok, err = ngx.timer.at(0, tell, event, scopes, instance, seen)
+    if not ok then
+        ngx.log(ngx.ERR, "zedcup: no timer for the callbacks of ", event, ": ", err,
+                "; they run in the dispatcher")
+        tell(false, event, scopes, instance, seen)
+    end
 end
 
 
 local function handle(kind, id, name, text, revision)
     if kind == zffi.ANSWER then
-        answer(id, text)
+        answer(id, text, name)
+    elseif kind == zffi.EVENT then
+        on_event(id, name, text)
     elseif kind == zffi.PUBLISH then
         publish(name, text, revision)
     elseif kind == zffi.REMOVE then
@@ -63,7 +125,7 @@ end
 
 local function run(premature)
     while not premature do
-        local ok, err = sema:wait(IDLE_WAIT)
+        local ok, err = sema:wait(exiting() and EXIT_WAIT or IDLE_WAIT)
         if not ok and err ~= "timeout" then
             ngx.log(ngx.ERR, "zedcup: the dispatcher cannot wait: ", err)
             break
@@ -72,7 +134,7 @@ local function run(premature)
         if not ok then
             ngx.log(ngx.ERR, "zedcup: dispatching failed: ", err)
         end
-        if exiting() and pending == 0 then
+        if exiting() and pending == 0 and not zffi.state().settling then
             break
         end
     end
@@ -109,13 +171,22 @@ function _M.start(cache_dict)
 end
 
 
+--- In a worker that is quitting: makes sure that somebody is there for the
+--- events that may come.
+function _M.stay()
+    if exiting() and not running then
+        launch()
+    end
+end
+
+
 --- Orders something of the actors and waits for the answer.
 --- Needs a phase that can wait (not init_worker, log, balancer, filters).
 ---@param what number zedcup.ffi.ASK_*
 ---@param name string
 ---@param json string
 ---@return boolean|nil ok
----@return string|nil err
+---@return string|nil err or, with ok, what was asked for
 function _M.ask(what, name, json)
     local done, err = semaphore.new(0)
     if not done then
@@ -146,6 +217,9 @@ function _M.ask(what, name, json)
     end
     if ask.err then
         return nil, ask.err
+    end
+    if ask.payload then
+        return true, ask.payload
     end
     return true
 end

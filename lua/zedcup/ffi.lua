@@ -41,6 +41,7 @@ typedef struct {
     uint64_t     revision;
     const char  *trouble;
     size_t       trouble_len;
+    int          settling;
 } zedcup_ffi_state_t;
 
 uint32_t zedcup_ffi_abi_version(void);
@@ -60,6 +61,8 @@ void zedcup_ffi_instance_json(zedcup_instance_t *instance, const char **json,
     size_t *len);
 int zedcup_ffi_instance_pick(zedcup_instance_t *instance, uint32_t pool,
     const uint32_t *tried, size_t tried_count);
+int zedcup_ffi_host_failed(zedcup_instance_t *instance, uint32_t pool,
+    uint32_t host, const char *err, size_t err_len);
 void zedcup_ffi_instance_list(const char **json, size_t *len);
 void zedcup_ffi_global_json(const char **json, size_t *len);
 ]]
@@ -68,11 +71,18 @@ local _M = {
     ANSWER = 1,
     PUBLISH = 2,
     REMOVE = 3,
+    EVENT = 4,
 
     ASK_CONFIGURE = 1,
     ASK_CONFIGURE_INSTANCE = 2,
     ASK_REMOVE_INSTANCE = 3,
     ASK_SYNCED = 4,
+    ASK_STATE = 5,
+    ASK_COUNT_ERROR = 6,
+    ASK_RESET_ERRORS = 7,
+    ASK_NOTE_CHECK = 8,
+    ASK_TAKE_DOWN = 9,
+    ASK_BRING_UP = 10,
 }
 
 local problem            -- why the module cannot be used; false: it can
@@ -152,13 +162,14 @@ function _M.start(json, sema)
 end
 
 
----@return table state running, synced, leads (booleans), revision, trouble (string)
+---@return table state running, synced, leads, settling (booleans), revision, trouble (string)
 function _M.state()
     C.zedcup_ffi_runtime_state(state)
     return {
         running = state.running ~= 0,
         synced = state.synced ~= 0,
         leads = state.leads ~= 0,
+        settling = state.settling ~= 0,
         revision = tonumber(state.revision),
         trouble = ffi_str(state.trouble, state.trouble_len),
     }
@@ -223,6 +234,17 @@ end
 ---@return number place 0-based, negative: none is left
 function _M.pick(instance, pool, tried, tried_count)
     return C.zedcup_ffi_instance_pick(instance, pool, tried, tried_count)
+end
+
+
+--- Counts an error against the host that a request failed with.
+---@param instance cdata
+---@param pool number 0-based place of the pool
+---@param place number 0-based place of the host
+---@param err string
+---@return boolean marked this error took it out of the node's rotation
+function _M.host_failed(instance, pool, place, err)
+    return C.zedcup_ffi_host_failed(instance, pool, place, err, #err) == 1
 end
 
 

@@ -3,9 +3,11 @@
 --- a lua-resty-http object.
 
 local connector = require "zedcup.connector"
+local dispatcher = require "zedcup.dispatcher"
 local events = require "zedcup.events"
 local failures = require "zedcup.failures"
 local http = require "zedcup.http"
+local host_state = require "zedcup.host_state"
 local instances = require "zedcup.instances"
 local proxy = require "zedcup.http.proxy"
 local zffi = require "zedcup.ffi"
@@ -69,9 +71,22 @@ local function emit(self, event, pool, host, err)
 end
 
 
+-- An error against a host. Where it is the one that takes the host out of the
+-- node's rotation, the handler's own callbacks hear of it here; global ones are
+-- told by the dispatcher.
+local function hold_against(self, pool, host, err)
+    if zffi.host_failed(self.view.instance, pool.place, host.place, tostring(err)) then
+        events.emit_own(self.callbacks, "host_down",
+                        { pool = pool.config, host = host.config, err = err })
+    end
+    dispatcher.stay()
+end
+
+
 local function connect_failed(self, pool, host, err)
     failures.record(self.view.name, host)
     emit(self, "host_connect_error", pool, host, err)
+    hold_against(self, pool, host, err)
 end
 
 
@@ -203,16 +218,37 @@ local function hold(self, run, pool, client, res, err)
 end
 
 
+-- A bad answer counts against its host only when another answers the same
+-- request well: what all of them answer so is the request's fault.
+local function suspect(run, pool, host, err)
+    run.suspects = { pool = pool, host = host, err = err, before = run.suspects }
+end
+
+
+local function convict(self, run)
+    local one = run.suspects
+    run.suspects = nil
+    while one do
+        hold_against(self, one.pool, one.host, one.err)
+        one = one.before
+    end
+end
+
+
 local function answered(self, run, pool, host, client, res)
     if not is_failure(pool, res.status) then
         if run.client then
             run.client:close()
         end
         self.client, self.pool = client, pool
+        if run.suspects then
+            convict(self, run)
+        end
         return true, res
     end
     local err = "status code " .. res.status
     hold(self, run, pool, client, res, err)
+    suspect(run, pool, host, err)
     emit(self, "host_request_error", pool, host, err)
     if may_repeat(pool, client, run.params) then
         return false
@@ -245,6 +281,9 @@ local function request_failed(self, run, pool, host, client, err, stage)
     end
     failures.record(self.view.name, host)
     emit(self, "host_request_error", pool, host, err)
+    if stage ~= "stale" then
+        hold_against(self, pool, host, err)
+    end
     if repeatable then
         return false
     end
@@ -280,7 +319,7 @@ end
 
 
 local function new_run(params)
-    return { params = params, client = nil, res = nil, err = nil }
+    return { params = params, client = nil, res = nil, err = nil, suspects = nil }
 end
 
 
@@ -442,6 +481,12 @@ function _M:close()
 end
 
 
+_M.state = host_state.state
+_M.incr_host_error_count = host_state.incr_host_error_count
+_M.reset_host_error_count = host_state.reset_host_error_count
+_M.set_host_last_check = host_state.set_host_last_check
+_M.set_host_down = host_state.set_host_down
+_M.set_host_up = host_state.set_host_up
 _M.get_client_body_reader = proxy.get_client_body_reader
 _M.proxy_request = proxy.proxy_request
 

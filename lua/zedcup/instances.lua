@@ -75,7 +75,9 @@ local function pool_suffix(tls)
 end
 
 
-local function make_host(host, ssl, cert, pool_index)
+
+
+local function make_host(host, place, ssl, cert, pool_index)
     local address, port = host.host, host.port
     local name
     if find(address, "unix:", 1, true) == 1 then
@@ -87,6 +89,7 @@ local function make_host(host, ssl, cert, pool_index)
     local tls = ssl and make_tls(ssl, address, cert) or nil
     local suffix = pool_suffix(tls)
     return {
+        place = place,
         address = address,
         port = port,
         tls = tls,
@@ -103,7 +106,7 @@ end
 local function make_pool(pool, place, ssl, cert)
     local hosts = {}
     for i, host in ipairs(pool.hosts) do
-        hosts[i - 1] = make_host(host, ssl, cert, pool._idx)
+        hosts[i - 1] = make_host(host, i - 1, ssl, cert, pool._idx)
     end
     return {
         place = place,

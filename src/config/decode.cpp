@@ -276,6 +276,7 @@ decoded<instance_config> decode_instance(std::string name, const tree& root) {
   instance.name = std::move(name);
   decode_tls(table, state.log, instance.ssl);
   table.healthcheck(instance.healthcheck);
+  table.boolean("persist_errors", instance.persist_errors);
   for (const auto& element : decode_list(table, "pools", state)) {
     if (auto pool = decode_pool(element, state))
       instance.pools.push_back(std::move(*pool));

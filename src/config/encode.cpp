@@ -120,6 +120,7 @@ std::string to_json(const instance_config& instance) {
   out.begin_object();
   write_tls(out, instance.ssl);
   write_healthcheck(out, instance.healthcheck);
+  write_boolean(out, "persist_errors", instance.persist_errors);
   out.key("pools");
   out.begin_array();
   for (const auto& pool : instance.pools)

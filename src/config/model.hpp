@@ -90,12 +90,16 @@ struct instance_config {
   std::string name;
   std::optional<tls_config> ssl; ///< nullopt: plain TCP
   std::optional<tree> healthcheck;
+  /// Whether errors are counted, and hosts taken down, in the store; else
+  /// each node does so for itself.
+  bool persist_errors = true;
   std::vector<pool_config> pools; ///< by index: the order of preference
   tree extra;
 
   friend bool operator==(const instance_config& a, const instance_config& b) {
     return a.name == b.name && a.ssl == b.ssl &&
-           a.healthcheck == b.healthcheck && a.pools == b.pools &&
+           a.healthcheck == b.healthcheck &&
+           a.persist_errors == b.persist_errors && a.pools == b.pools &&
            a.extra == b.extra;
   }
 };

@@ -170,6 +170,64 @@ function _M.stored()
 end
 
 
+local function consul_entry(key)
+    local status, body = _M.consul("GET", "/v1/kv/" .. settings.prefix .. "/" .. key)
+    if status ~= 200 then
+        return nil
+    end
+    local entry = cjson.decode(body)[1]
+    return {
+        value = ngx.decode_base64(entry.Value), flags = entry.Flags, index = entry.ModifyIndex,
+    }
+end
+
+
+local function embedded_entry(key)
+    local query = "SELECT value, flags FROM kv WHERE CAST(key AS TEXT) = '" .. settings.prefix
+                  .. "/" .. key .. "'"
+    local command = "sqlite3 -separator '\t' '" .. settings.path .. "' \"" .. query .. "\""
+    local pipe = io.popen(command)
+    local value, flags = (pipe:read("*l") or ""):match("^([^\t]*)\t(.*)$")
+    pipe:close()
+    return value and { value = value, flags = tonumber(flags) }
+end
+
+
+-- Flags stand behind the value, see src/store/etcd_protocol.hpp.
+local function etcd_entry(key)
+    local raw = etcd_keys()[settings.prefix .. "/" .. key]
+    if not raw then
+        return nil
+    end
+    local value, flags = raw:match("^(.-)%zflags=(%d+)$")
+    return { value = value or raw, flags = tonumber(flags) or 0 }
+end
+
+
+--- One key below this block's prefix: { value, flags }, or nil.
+function _M.entry(key)
+    local readers = { consul = consul_entry, etcd = etcd_entry, embedded = embedded_entry }
+    return readers[settings.store](key)
+end
+
+
+--- The same as "value/flags", a time among the flags as "now".
+function _M.show_entry(key)
+    local entry = _M.entry(key)
+    if not entry then
+        return nil
+    end
+    local recent = entry.flags > ngx.time() - 60 and entry.flags <= ngx.time() + 1
+    return entry.value .. "/" .. (recent and "now" or entry.flags)
+end
+
+
+--- Waits until a key is stored with this "value/flags".
+function _M.wait_entry(key, wanted)
+    _M.wait(5, function() return _M.show_entry(key) == wanted end)
+end
+
+
 --- Prints what is stored, a line a key, in order.
 function _M.say_stored()
     local lines = {}
@@ -274,6 +332,15 @@ function _M.tally(name, n)
         order[i] = who .. "=" .. counts[who]
     end
     return table.concat(order, " "), doubled
+end
+
+
+--- n requests, each as if it came alone; their answers counted as by tally().
+function _M.ask_often(name, n, params)
+    for _ = 1, n do
+        _M.forget()
+        _M.ask(require("zedcup").create_handler(name), params)
+    end
 end
 
 

@@ -139,6 +139,18 @@ inline std::vector<std::string> actor_fixture::take_kinds() {
     std::string operator()(const write_done& m) {
       return "done " + std::to_string(m.ask_id);
     }
+    std::string operator()(const host_event& m) {
+      return (m.up ? "up " : "down ") + m.host.address;
+    }
+    std::string operator()(const errors_kept& m) {
+      return "kept " + std::to_string(m.errors.count);
+    }
+    std::string operator()(const host_done& m) {
+      return "host done " + std::to_string(m.ask_id);
+    }
+    std::string operator()(const outcomes_settled& m) {
+      return "settled " + std::to_string(m.number);
+    }
     std::string operator()(const log_line& m) { return "log " + m.text; }
   };
   collect();

@@ -371,3 +371,61 @@ TEST_CASE("system: its threads block all signals, the caller's mask and CPUs "
   CHECK(CPU_EQUAL(&one_cpu, &cpus_after));
   sched_setaffinity(0, sizeof(cpus_at_first), &cpus_at_first);
 }
+
+// ---- outcomes
+// ----------------------------------------------------------------
+
+namespace {
+
+/// Four workers report the same host at once, over and over: each time one of
+/// them takes it down, and one brings it back.
+void race_for_a_host(const system_options& options) {
+  std::vector<std::unique_ptr<worker>> all;
+  for (int i = 0; i < 4; ++i)
+    all.push_back(std::make_unique<worker>(options));
+  auto& first = *all.front();
+  REQUIRE(first.answer_to(first.write("race", host(80))).error.empty());
+  const host_ref seen{"race", 1, 1, "10.0.0.1", 80};
+  uint64_t round = 0;
+  const auto settle = [&](const std::vector<uint64_t>& numbers) {
+    for (size_t i = 0; i < all.size(); ++i)
+      REQUIRE(
+          all[i]->wait_until([&] { return all[i]->settled >= numbers.at(i); }));
+  };
+  while (++round <= 10) {
+    std::vector<uint64_t> numbers;
+    for (auto& one : all)
+      numbers.push_back(
+          one->actors().report({{seen, 3, 60s, 3, false, "refused"}}));
+    settle(numbers);
+    for (auto& one : all) {
+      host_order order;
+      order.ask_id = round;
+      order.what = host_order::verb::bring_up;
+      order.host = seen;
+      one->actors().order(order);
+    }
+    for (auto& one : all)
+      REQUIRE(one->wait_until([&] { return one->host_answers.count(round); }));
+    uint64_t downs = 0;
+    uint64_t ups = 0;
+    for (auto& one : all)
+      for (auto& event : one->events)
+        ++(event.up ? ups : downs);
+    REQUIRE(downs == round);
+    REQUIRE(ups == round);
+  }
+}
+
+} // namespace
+
+TEST_CASE("outcomes: of four that race one wins, on a real Consul",
+          "[live][outcomes]") {
+  race_for_a_host(at_consul(shared_agent(), "race"));
+}
+
+TEST_CASE("outcomes: of four that race one wins, on one file",
+          "[live][outcomes]") {
+  const temp_dir dir;
+  race_for_a_host(at_file(dir));
+}

@@ -325,3 +325,65 @@ TEST_CASE_METHOD(bridged,
         0);
   CHECK(port_of("a") == 0);
 }
+
+// ---- hosts that fail -------------------------------------------------------
+
+TEST_CASE_METHOD(bridged, "bridge: a turn's failures go out added up",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  push_instance("a", 80, 5);
+  push_synced(5, {"a"});
+  drain();
+  auto* handle = worker().instances().acquire("a");
+  const auto wakes = nginx().wakes;
+  CHECK_FALSE(worker().failed(*handle, 0, 0, "refused"));
+  CHECK_FALSE(worker().failed(*handle, 0, 0, "refused"));
+  CHECK(worker().failed(*handle, 0, 0, "timeout"));
+  CHECK_FALSE(worker().failed(*handle, 7, 0, "no such pool"));
+  CHECK(nginx().actors.errors.empty());
+  CHECK(nginx().wakes == wakes + 1);
+  drain();
+  REQUIRE(nginx().actors.errors.size() == 1);
+  CHECK(nginx().actors.errors[0].count == 3);
+  CHECK(nginx().actors.errors[0].err == "timeout");
+  registry::release(handle);
+}
+
+TEST_CASE_METHOD(bridged, "bridge: a quitting worker waits for its reports",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  push_instance("a", 80, 5);
+  drain();
+  zedcup_ffi_state_t state{};
+  auto* handle = worker().instances().acquire("a");
+  worker().failed(*handle, 0, 0, "refused");
+  registry::release(handle);
+  worker().state(state);
+  CHECK(state.settling == 1);
+  worker().exiting();
+  worker().state(state);
+  CHECK(state.settling == 1);
+  push(outcomes_settled{2}); // of the report, then of the leave
+  drain();
+  worker().state(state);
+  CHECK(state.settling == 0);
+}
+
+TEST_CASE_METHOD(bridged, "bridge: what another leader told is not told again",
+                 "[bridge]") {
+  auto down = content(80, 6)->config();
+  down.pools[0].hosts[0].up = false;
+  down.pools[0].hosts[0].down_by_zedcup = true;
+  zone().put("a", 5, content(80, 5)->json());
+  start();
+  // published by a leader that left before this worker heard of it
+  zone().put("a", 6, snapshot::make(down, 6)->json());
+  worker().lead(true);
+  zedcup_ffi_message_t message;
+  REQUIRE(worker().messages().take(&message, 1) == 1);
+  CHECK(message.kind == ZEDCUP_MESSAGE_EVENT);
+  CHECK(message.id == scope_worker);
+  CHECK(worker().messages().take(&message, 1) == 0);
+}

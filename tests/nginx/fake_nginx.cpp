@@ -54,6 +54,18 @@ public:
   void write(write_order order) override {
     nginx().actors.writes.push_back(std::move(order));
   }
+  uint64_t report(std::vector<host_errors> errors) override {
+    for (auto& one : errors)
+      nginx().actors.errors.push_back(std::move(one));
+    return ++nginx().actors.reports;
+  }
+  void order(host_order wanted) override {
+    nginx().actors.orders.push_back(std::move(wanted));
+  }
+  uint64_t leave() override {
+    tell("leave");
+    return ++nginx().actors.reports;
+  }
   bool stop(std::chrono::milliseconds) override { return true; }
 
 private:
@@ -84,6 +96,7 @@ static ngx_cycle_t cycle;
 volatile ngx_cycle_t* ngx_cycle = &cycle;
 ngx_uint_t ngx_process = NGX_PROCESS_WORKER;
 ngx_uint_t ngx_worker = 0;
+volatile ngx_msec_t ngx_current_msec = 1000000;
 ngx_module_t ngx_http_module;
 ngx_module_t ngx_http_zedcup_module;
 
@@ -172,6 +185,24 @@ void ngx_http_zedcup_zone_kick(void) {
   ++nginx().zone.kicks;
   ++nginx().zone.seq;
 }
+
+ngx_http_zedcup_errors_t* ngx_http_zedcup_zone_errors(void) {
+  constexpr size_t zone_size = 64 * 1024;
+  auto& memory = nginx().errors;
+  if (memory.empty()) {
+    memory.resize(ngx_http_zedcup_errors_size(zone_size) / sizeof(uint64_t) +
+                  1);
+    ngx_http_zedcup_errors_init(
+        reinterpret_cast<ngx_http_zedcup_errors_t*>(memory.data()), zone_size);
+  }
+  return reinterpret_cast<ngx_http_zedcup_errors_t*>(memory.data());
+}
+
+ngx_http_zedcup_errors_t* ngx_http_zedcup_zone_errors_lock(void) {
+  return ngx_http_zedcup_zone_errors();
+}
+
+void ngx_http_zedcup_zone_errors_unlock(void) {}
 
 ngx_int_t ngx_http_zedcup_worker_start(ngx_http_zedcup_main_conf_t*) {
   nginx().worker_runs = true;

@@ -39,6 +39,9 @@ struct fake_zone {
 struct fake_actors {
   std::vector<std::string> told;
   std::vector<write_order> writes;
+  std::vector<host_errors> errors; ///< reported
+  std::vector<host_order> orders;
+  uint64_t reports = 0;
   outbox<loop_message>* out = nullptr;
   /// Pushed while the actors start.
   std::optional<loop_message> at_start;
@@ -52,6 +55,7 @@ struct fake_nginx {
   int rings = 0;
   int posts = 0; ///< to Lua's semaphore
   std::vector<std::string> log;
+  std::vector<uint64_t> errors; ///< memory of the table of errors
 };
 
 /// The one of this process.

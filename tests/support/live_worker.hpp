@@ -16,6 +16,7 @@
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "actors/system.hpp"
 
@@ -92,6 +93,9 @@ public:
 
   std::map<std::string, std::shared_ptr<const snapshot>> instances;
   std::map<uint64_t, write_done> answers;
+  std::map<uint64_t, host_done> host_answers;
+  std::vector<host_event> events;
+  uint64_t settled = 0;
   std::string trouble;
   global_config global;
   uint64_t global_revision = 0;
@@ -125,6 +129,10 @@ private:
   }
   void on(store_trouble& m) { trouble = m.text; }
   void on(write_done& m) { answers[m.ask_id] = m; }
+  void on(host_event& m) { events.push_back(m); }
+  void on(host_done& m) { host_answers[m.ask_id] = m; }
+  void on(outcomes_settled& m) { settled = m.number; }
+  void on(errors_kept&) {}
   void on(log_line&) {}
 
   int wake_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -170,14 +170,15 @@ TEST_CASE("encode: writes defaults, _idx and a set of status codes",
   host.address = "[::1]";
   host.port = 80;
   instance.pools[0].hosts.push_back(host);
-  CHECK(to_json(instance) ==
-        R"({"ssl":false,"pools":[{"_idx":2,"name":"2","up":true,)"
-        R"("method":"weighted_rr","timeout":2000,"error_timeout":60,)"
-        R"("max_errors":3,"min_rises":3,"read_timeout":10000,)"
-        R"("keepalive_timeout":60000,"keepalive_pool":128,)"
-        R"("retry_non_idempotent":false,)"
-        R"("status_codes":{"4xx":true,"5xx":true},"hosts":[{"_idx":3,)"
-        R"("name":"web","host":"[::1]","port":80,"up":true,"weight":1}]}]})");
+  CHECK(
+      to_json(instance) ==
+      R"({"ssl":false,"persist_errors":true,"pools":[{"_idx":2,"name":"2","up":true,)"
+      R"("method":"weighted_rr","timeout":2000,"error_timeout":60,)"
+      R"("max_errors":3,"min_rises":3,"read_timeout":10000,)"
+      R"("keepalive_timeout":60000,"keepalive_pool":128,)"
+      R"("retry_non_idempotent":false,)"
+      R"("status_codes":{"4xx":true,"5xx":true},"hosts":[{"_idx":3,)"
+      R"("name":"web","host":"[::1]","port":80,"up":true,"weight":1}]}]})");
 }
 
 TEST_CASE("encode: writes the peers with their pool and status", "[config]") {

@@ -1,0 +1,8 @@
+# What zedcup knows of its hosts, in the embedded store; the blocks are in t/spec.
+use lib 't/lib';
+use ZedcupTest 'no_plan';
+use ZedcupStore;
+
+$ZedcupStore::default_store = 'embedded';
+spec_file('t/spec/zedcup_state.txt');
+run_tests();
