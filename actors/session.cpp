@@ -25,6 +25,9 @@ constexpr milliseconds watch_pace{1000};
 /// Between two looks that both saw something new.
 constexpr milliseconds busy_pace{100};
 
+/// An answer from before a lock was taken is not on its way for longer.
+constexpr seconds old_news{5};
+
 /// Consul's `session_ttl_min`, unless it is configured.
 constexpr milliseconds usual_ttl_min{10000};
 
@@ -33,6 +36,7 @@ struct wanted_lock {
   bool held = false;
   bool trying = false;
   uint64_t since = 0; ///< revision at which it was taken
+  time_point taken{};
 };
 
 struct session_state {
@@ -360,8 +364,9 @@ struct session_state {
 
   /// @returns false when the lock is free as far as `tree` knows.
   bool settle(const std::string& lock, wanted_lock& mine, const kv_tree& tree) {
-    if (tree.revision < mine.since)
-      return true; // from before we took it
+    // From before we took it; but a store that was restored counts anew.
+    if (tree.revision < mine.since && now() - mine.taken < old_news)
+      return true;
     std::string holder;
     for (auto& entry : tree.entries)
       if (entry.key == locks_prefix + lock)
@@ -400,6 +405,7 @@ struct session_state {
     if (!outcome)
       return; // somebody was quicker, or the next look tries again
     mine.since = outcome->revision;
+    mine.taken = now();
     set_held(lock, mine, true);
   }
 };
