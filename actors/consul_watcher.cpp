@@ -20,8 +20,8 @@ using std::chrono::seconds;
 constexpr uint64_t global_ticket = 0;
 constexpr uint64_t names_ticket = UINT64_MAX;
 
-/// A store that is back is noticed within this.
-constexpr std::chrono::milliseconds catch_up{2000};
+/// A store that is back is asked within this, and served within two seconds.
+constexpr std::chrono::milliseconds catch_up{1500};
 
 struct consul_watcher_state {
   static inline const char* name = "zedcup.watcher";
@@ -164,7 +164,7 @@ struct consul_watcher_state {
     drive();
   }
 
-  // ---- deletions from further up -------------------------------------------
+  // ---- what a blocking query does not tell ----------------------------------
 
   std::string instances_prefix() const {
     return ctx->options.prefix + "/instances/";
@@ -172,7 +172,9 @@ struct consul_watcher_state {
 
   /// Consul wakes a blocking query for what is deleted below its prefix, not
   /// for `kv delete -recurse` of the prefix itself or of one above it: the
-  /// tombstone lies outside. So the names are compared now and then.
+  /// tombstone lies outside. And a connection may die without a sign (a
+  /// firewall that forgot it): the query would sleep out its wait. So the names
+  /// and the index are compared now and then.
   void list_instances() {
     if (listing_names || watch->failures() != 0 || !watch->published() ||
         watch->published()->entries.empty())
@@ -191,7 +193,10 @@ struct consul_watcher_state {
     auto names = consul::parse_keys(*answer);
     if (!names)
       return;
-    const std::unordered_set<std::string> present(names->begin(), names->end());
+    if (watch->blocks_on() != 0 && names->revision > watch->blocks_on())
+      return read_again();
+    const std::unordered_set<std::string> present(names->keys.begin(),
+                                                  names->keys.end());
     const auto skip = instances_prefix().size();
     for (auto& entry : watch->published()->entries) {
       auto slash = entry.key.find('/', skip);

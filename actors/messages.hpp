@@ -17,6 +17,7 @@
 #include "host_ref.hpp"
 #include "net/http_message.hpp"
 #include "snapshot.hpp"
+#include "store/etcd_protocol.hpp"
 #include "store/kv.hpp"
 #include "util/result.hpp"
 
@@ -197,8 +198,8 @@ struct session_reply {
 };
 
 /// session -> store: as read_order, but a Consul may wait for a change after
-/// `index`, at most `wait`. The embedded store answers at once, having ended
-/// the sessions that are due.
+/// `index`, at most `wait`. The others answer at once, the embedded store
+/// having ended the sessions that are due.
 struct watch_order {
   std::string prefix;
   uint64_t index;
@@ -219,6 +220,12 @@ struct http_done {
   uint64_t generation;
   uint64_t ticket;
   std::shared_ptr<result<http_response>> answer;
+};
+
+/// http_driver's thread -> etcd's watcher: a message of stream `stream`.
+struct etcd_event {
+  uint64_t stream;
+  result<etcd::watch_message> message;
 };
 
 /// An actor -> itself, delayed: go on, unless `generation` is an old one.
@@ -264,6 +271,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::watch_order)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::renew_due)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::watch_due)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::http_done)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::etcd_event)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::wake)
 
 namespace zedcup {

@@ -41,17 +41,49 @@ result<embedded_target> parse_embedded(const tree& node,
 
 /// As it was written, and not by way of a tree: in one, the texts "1" and
 /// "true" are no longer told from a number and a boolean.
-std::string consul_member(std::string_view text) {
+std::string member_text(std::string_view text, const char* name) {
   rapidjson::Document document;
   if (!json::parse(document, text))
     return {};
-  auto* consul = json::find(document, "consul");
-  if (consul == nullptr || consul->IsNull())
+  auto* member = json::find(document, name);
+  if (member == nullptr || member->IsNull())
     return {};
   rapidjson::StringBuffer buffer;
   json::writer out(buffer);
-  consul->Accept(out);
+  member->Accept(out);
   return {buffer.GetString(), buffer.GetSize()};
+}
+
+/// Only one of the stores may be there.
+status check_one_store(const tree& root) {
+  std::string found;
+  size_t count = 0;
+  for (const char* name : {"consul", "etcd", "embedded"})
+    if (root.find(name) != nullptr) {
+      found += (count++ != 0 ? ", " : "") + std::string(name);
+    }
+  if (count > 1)
+    return error{errc::invalid_argument, found + ": only one store at a time"};
+  return success();
+}
+
+/// Takes what a store's own parser made of its options.
+template <class Options>
+status take_store(result<Options> parsed, system_options& options,
+                  std::vector<std::string>& notices) {
+  if (!parsed)
+    return parsed.error();
+  for (auto& notice : parsed->notices)
+    notices.push_back(notice);
+  options.store = std::move(*parsed);
+  return success();
+}
+
+std::string server_list(const std::vector<server_address>& addresses) {
+  std::string list;
+  for (auto& [host, port] : addresses)
+    list += " " + host + ":" + std::to_string(port);
+  return list;
 }
 
 } // namespace
@@ -59,10 +91,10 @@ std::string consul_member(std::string_view text) {
 std::string system_options::store_name() const {
   if (auto* embedded = std::get_if<embedded_target>(&store))
     return "embedded " + embedded->path + ":" + prefix;
-  std::string name = "consul";
-  for (auto& [host, port] : std::get<consul_options>(store).addresses)
-    name += " " + host + ":" + std::to_string(port);
-  return name + "/" + prefix;
+  if (auto* etcd = std::get_if<etcd_options>(&store))
+    return "etcd" + server_list(etcd->addresses) + "/" + prefix;
+  return "consul" + server_list(std::get<consul_options>(store).addresses) +
+         "/" + prefix;
 }
 
 result<system_options> parse_system_options(std::string_view json,
@@ -73,7 +105,8 @@ result<system_options> parse_system_options(std::string_view json,
   if (root->text)
     return error{errc::invalid_argument, "options: expected a table"};
   for (auto& [key, value] : root->children)
-    if (key != "prefix" && key != "consul" && key != "embedded")
+    if (key != "prefix" && key != "consul" && key != "etcd" &&
+        key != "embedded")
       notices.push_back(key + ": unknown option");
   system_options options;
   if (auto* prefix = root->find("prefix")) {
@@ -82,22 +115,24 @@ result<system_options> parse_system_options(std::string_view json,
       return parsed.error();
     options.prefix = std::move(*parsed);
   }
+  auto one = check_one_store(*root);
+  if (!one)
+    return one.error();
+  auto stored = success();
   if (auto* embedded = root->find("embedded")) {
-    if (root->find("consul") != nullptr)
-      return error{errc::invalid_argument,
-                   "consul, embedded: only one store at a time"};
     auto parsed = parse_embedded(*embedded, notices);
     if (!parsed)
       return parsed.error();
     options.store = std::move(*parsed);
-    return options;
+  } else if (root->find("etcd") != nullptr) {
+    stored = take_store(parse_etcd_options(member_text(json, "etcd")), options,
+                        notices);
+  } else {
+    stored = take_store(parse_consul_options(member_text(json, "consul")),
+                        options, notices);
   }
-  auto parsed = parse_consul_options(consul_member(json));
-  if (!parsed)
-    return parsed.error();
-  for (auto& notice : parsed->notices)
-    notices.push_back(notice);
-  options.store = std::move(*parsed);
+  if (!stored)
+    return stored.error();
   return options;
 }
 

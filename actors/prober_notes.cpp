@@ -15,17 +15,25 @@ constexpr seconds host_interval{5};
 constexpr seconds after_failure{5};
 constexpr seconds commit_timeout{10};
 
-size_t ops_limit(const context& ctx) {
-  const auto* consul = std::get_if<consul_options>(&ctx.options.store);
-  return consul ? consul->limits.max_ops : commit_limits{}.max_ops;
-}
+struct ops_limit {
+  size_t operator()(const embedded_target& /*to*/) const {
+    return commit_limits{}.max_ops;
+  }
+  size_t operator()(const consul_options& to) const {
+    return to.limits.max_ops;
+  }
+  size_t operator()(const etcd_options& to) const {
+    return to.limits().max_ops;
+  }
+};
 
 } // namespace
 
 prober_notes::prober_notes(caf::event_based_actor* self, context_ptr ctx)
     : self_(self), ctx_(std::move(ctx)),
       prefix_(ctx_->options.prefix + "/state/"),
-      max_ops_(std::max<size_t>(ops_limit(*ctx_), 1)) {}
+      max_ops_(
+          std::max<size_t>(std::visit(ops_limit{}, ctx_->options.store), 1)) {}
 
 void prober_notes::take(const host_ref& host, int64_t unix_time, uint32_t good,
                         bool pressing, time_point now) {

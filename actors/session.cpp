@@ -166,9 +166,13 @@ struct session_state {
         destroy(entry.session);
   }
 
+  bool at_consul() const {
+    return std::holds_alternative<consul_options>(ctx->options.store);
+  }
+
   milliseconds wanted_ttl() const {
     const milliseconds whole = settings.session_ttl;
-    if (std::holds_alternative<embedded_target>(ctx->options.store))
+    if (!at_consul())
       return whole;
     return std::max<milliseconds>({whole / 2, seconds{1}, ttl_min});
   }
@@ -359,7 +363,8 @@ struct session_state {
     // A free lock that is refused has a lock-delay, which no change will end.
     if (!all_settled)
       index = 0;
-    look_later(news && all_settled ? busy_pace : watch_pace);
+    // Only Consul waits for news; the others' revision grows with every write.
+    look_later(at_consul() && news && all_settled ? busy_pace : watch_pace);
   }
 
   /// @returns false when the lock is free as far as `tree` knows.

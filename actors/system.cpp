@@ -14,6 +14,7 @@
 #include "actors/consul_watcher.hpp"
 #include "actors/context.hpp"
 #include "actors/embedded_actors.hpp"
+#include "actors/etcd_actors.hpp"
 #include "actors/host_reviver.hpp"
 #include "actors/log.hpp"
 #include "actors/messages.hpp"
@@ -77,22 +78,34 @@ constexpr std::chrono::milliseconds session_patience{40};
 /// For an owner that did not call stop(). No slow handler takes longer.
 constexpr std::chrono::seconds drop_patience{10};
 
+struct store_actors {
+  using spawner = caf::actor (*)(caf::actor_system&, context_ptr);
+  spawner store;
+  spawner watcher;
+};
+
+store_actors actors_of(const system_options& options) {
+  if (std::holds_alternative<embedded_target>(options.store))
+    return {spawn_embedded_store, spawn_embedded_watcher};
+  if (std::holds_alternative<etcd_options>(options.store))
+    return {spawn_etcd_store, spawn_etcd_watcher};
+  return {spawn_consul_store, spawn_consul_watcher};
+}
+
 std::vector<child_spec> children_for(const context_ptr& ctx) {
-  bool embedded = std::holds_alternative<embedded_target>(ctx->options.store);
-  auto bind = [&](caf::actor (*spawn)(caf::actor_system&, context_ptr)) {
+  auto engine = actors_of(ctx->options);
+  auto bind = [&](store_actors::spawner spawn) {
     return [spawn, ctx](caf::actor_system& sys) { return spawn(sys, ctx); };
   };
   return {
-      {place::store,
-       bind(embedded ? spawn_embedded_store : spawn_consul_store)},
+      {place::store, bind(engine.store)},
       {place::syncer, bind(spawn_syncer), true},
       {place::writer, bind(spawn_writer)},
       // Before the watcher, so that they know the role when content comes.
       {place::session, bind(spawn_session), true},
       {place::prober, bind(spawn_prober), true},
       {place::host_reviver, bind(spawn_host_reviver), true},
-      {place::watcher,
-       bind(embedded ? spawn_embedded_watcher : spawn_consul_watcher), true},
+      {place::watcher, bind(engine.watcher), true},
   };
 }
 
@@ -210,7 +223,7 @@ result<std::unique_ptr<system>> system::start(system_options options,
     ctx.log = make_logger(out, options.log_level);
     ctx.out = &out;
     std::shared_ptr<http_driver> http;
-    if (std::holds_alternative<consul_options>(options.store)) {
+    if (!std::holds_alternative<embedded_target>(options.store)) {
       auto started = http_driver::start();
       if (!started)
         return started.error();

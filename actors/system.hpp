@@ -17,6 +17,7 @@
 #include "config/model.hpp"
 #include "snapshot.hpp"
 #include "store/consul_options.hpp"
+#include "store/etcd_options.hpp"
 #include "util/outbox.hpp"
 #include "util/result.hpp"
 
@@ -92,7 +93,7 @@ struct embedded_target {
 
 struct system_options {
   std::string prefix = "zedcup";
-  std::variant<consul_options, embedded_target> store;
+  std::variant<consul_options, embedded_target, etcd_options> store;
   int log_level = 4; ///< nginx's: lines above it are not even formatted
 
   /// Names the store and the prefix in words, for messages and for telling
@@ -100,7 +101,8 @@ struct system_options {
   std::string store_name() const;
 };
 
-/// The options of `zedcup.init`, as JSON: {"prefix", "consul" | "embedded"}.
+/// The options of `zedcup.init`, as JSON: {"prefix", "consul" |
+/// "etcd" | "embedded"}.
 /// Errors name the key ("consul.port: expected 1..65535, got 0"); keys that
 /// mean nothing are listed in `notices`.
 result<system_options> parse_system_options(std::string_view json,

@@ -45,6 +45,8 @@ struct writer_state {
   commit_limits limits() const {
     if (auto* consul = std::get_if<consul_options>(&ctx->options.store))
       return consul->limits;
+    if (auto* etcd = std::get_if<etcd_options>(&ctx->options.store))
+      return etcd->limits();
     // One SQLite transaction takes anything.
     return {size_t{1} << 24, size_t{1} << 30};
   }

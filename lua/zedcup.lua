@@ -53,27 +53,31 @@ end
 
 
 local function encode_options(opts)
-    for _, key in ipairs({ "consul", "embedded" }) do
+    local store
+    for _, key in ipairs({ "consul", "etcd", "embedded" }) do
         if opts[key] ~= nil and type(opts[key]) ~= "table" then
             return nil, key .. ": expected a table, got " .. type(opts[key])
         end
+        if opts[key] and store then
+            return nil, store .. ", " .. key .. ": only one store at a time"
+        end
+        store = opts[key] and key or store
     end
     if opts.prefix ~= nil and type(opts.prefix) ~= "string" then
         return nil, "prefix: expected a string, got " .. type(opts.prefix)
     end
-    if opts.consul and opts.embedded then
-        return nil, "consul, embedded: only one store at a time"
-    end
     return encode.encode({
         prefix = opts.prefix,
         consul = opts.consul,
+        etcd = opts.etcd,
         embedded = opts.embedded,
     })
 end
 
 
 --- Tells zedcup where its configuration is kept. Call in init_by_lua.
----@param opts table|nil prefix ("zedcup"), consul ({}) or embedded ({ path }), dicts
+---@param opts table|nil prefix ("zedcup"), consul ({}), etcd or embedded ({ path }),
+--- dicts
 ---@return boolean|nil ok false: a shared dictionary is missing
 ---@return string|nil err
 function _M.init(opts)

@@ -6,11 +6,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "net/http_message.hpp"
 #include "store/kv.hpp"
+#include "store/option_reader.hpp"
 #include "util/result.hpp"
 
 namespace zedcup {
@@ -29,18 +29,9 @@ namespace zedcup {
 ///                      may come from any server that heard from the leader
 ///                      within that time
 ///   max_txn_ops        64 (Consul up to 1.13; 128 later)
-struct consul_options {
-  /// At least one (host, port); the host is a name or an address, without
-  /// brackets.
-  std::vector<std::pair<std::string, uint16_t>> addresses{{"127.0.0.1", 8500}};
-  std::chrono::milliseconds connect_timeout{2000};
-  std::chrono::milliseconds read_timeout{10000};
-  bool ssl = false;
-  bool ssl_verify = true;
-  std::string sni_host;
-  std::string ca_cert;
-  std::string client_cert;
-  std::string client_key;
+struct consul_options : connection_options {
+  /// At least one.
+  std::vector<server_address> addresses{{"127.0.0.1", 8500}};
   std::string token;
   std::string datacenter; ///< empty: the agent's own
   std::optional<std::chrono::milliseconds> stale_max_age;

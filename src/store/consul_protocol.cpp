@@ -141,22 +141,23 @@ http_request list_folders(const consul_target& to, std::string_view prefix) {
       .request(to, http_method::get);
 }
 
-result<std::vector<std::string>> parse_keys(const http_response& answer) {
+result<key_list> parse_keys(const http_response& answer) {
   const auto index = read_index(answer);
   if (!index)
     return index.error();
-  std::vector<std::string> keys;
+  key_list all;
+  all.revision = *index;
   if (answer.status == 404)
-    return keys;
+    return all;
   rapidjson::Document document;
   if (!json::parse(document, answer.body) || !document.IsArray())
     return bad_answer("no list of keys: " + excerpt(answer.body));
   for (const auto& item : document.GetArray()) {
     if (!item.IsString())
       return bad_answer("a key that is no text");
-    keys.emplace_back(json::text_of(item));
+    all.keys.emplace_back(json::text_of(item));
   }
-  return keys;
+  return all;
 }
 
 } // namespace zedcup::consul

@@ -104,6 +104,10 @@ http_request list_folders(const consul_target& to, std::string_view prefix);
 
 /// Only the keys below a prefix. 404 gives none.
 http_request list_keys(const consul_target& to, std::string_view prefix);
-result<std::vector<std::string>> parse_keys(const http_response& answer);
+struct key_list {
+  std::vector<std::string> keys;
+  uint64_t revision = 0; ///< X-Consul-Index
+};
+result<key_list> parse_keys(const http_response& answer);
 
 } // namespace zedcup::consul

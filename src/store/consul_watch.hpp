@@ -78,6 +78,8 @@ public:
   const std::optional<kv_tree>& published() const { return published_; }
   /// When an answer last agreed with what is published; nullopt: never.
   std::optional<time_point> last_confirmed() const { return confirmed_; }
+  /// What the query in flight blocks on; 0: a plain read, or none.
+  uint64_t blocks_on() const { return in_flight_ ? index_ : 0; }
   /// Errors in a row; 0 when all is well.
   unsigned failures() const { return failures_; }
   /// Which target serves now, for messages.

@@ -12,6 +12,7 @@ package ZedcupStore;
 # and run_workers(), unless its http_config has an init_by_lua or says so here:
 #   --- store: embedded     the default; an SQLite file of the block's own
 #   --- store: consul       a real server, one a file, and a prefix of the block's
+#   --- store: etcd         the same with an etcd
 #   --- store: none         no init(), no run_workers()
 #   --- consul: stopped     it is not running when nginx starts
 #   --- backends: 3         servers that answer with their names b1, b2, b3 (up
@@ -22,7 +23,7 @@ package ZedcupStore;
 #   --- script              Perl that runs in place of the request; the functions
 #                           exported below are for it
 # A block that says nothing about the error log has no errors in it.
-# $ZedcupStore::default_store changes the default of a file. Exported as $TEST_NGINX_...:
+# $ZedcupStore::default_store changes the default of a file, ZEDCUP_TEST_STORE that of a run. Exported as $TEST_NGINX_...:
 #   PREFIX                  of this block in Consul
 #   STORE_PATH              of this block's SQLite file
 #   OPTIONS                 what init() is given
@@ -44,11 +45,11 @@ our @EXPORT = qw(get body_of wait_for each_worker leader_pid reload edit_conf er
                  worker_pids consul_start consul_stop consul_put consul_delete
                  consul_keys consul_freeze spawn_server stop_server);
 
-our $default_store = 'embedded';
+our $default_store = $ENV{ZEDCUP_TEST_STORE} || 'embedded';
 
 my $owner = $$;
 my $folder = File::Temp->newdir('zedcup-store-XXXXXX', TMPDIR => 1);
-my $consul;         # its pid
+my ($consul, $etcd); # their pids
 my $http = HTTP::Tiny->new(timeout => 10);
 my %servers;        # pid => 1
 
@@ -77,12 +78,15 @@ add_block_preprocessor(sub {
     my $prefix = "zedcup-test/t$number";
     $ENV{TEST_NGINX_PREFIX} = $prefix;
     $ENV{TEST_NGINX_STORE_PATH} = "$folder/t$number.db";
-    $ENV{TEST_NGINX_OPTIONS} = $kind eq 'consul'
-        ? qq({ prefix = "$prefix", consul = { host = "127.0.0.1", port = $ENV{TEST_NGINX_CONSUL_PORT} } })
-        : qq({ prefix = "$prefix", embedded = { path = "$folder/t$number.db" } });
+    my $server = qq({ host = "127.0.0.1", port = $ENV{TEST_NGINX_CONSUL_PORT} });
+    $ENV{TEST_NGINX_OPTIONS} = qq({ prefix = "$prefix", ) . (
+        $kind eq 'consul' ? "consul = $server }"
+        : $kind eq 'etcd' ? "etcd = $server }"
+        : qq(embedded = { path = "$folder/t$number.db" } }));
     if ($kind eq 'consul') {
         ($block->consul // '') eq 'stopped' ? consul_stop() : consul_start();
     }
+    etcd_start() if $kind eq 'etcd';
 
     my $own = $block->http_config // '';
     my $head = '';
@@ -374,11 +378,45 @@ sub consul_keys {
              @{ JSON::PP::decode_json($answer->{content}) } };
 }
 
+# ---- etcd -----------------------------------------------------------------------
+
+# On Consul's ports: no file has both.
+sub etcd_start {
+    return if defined $etcd;
+    my ($port, $peer) = @ENV{map { "TEST_NGINX_CONSUL_PORT$_" } '', 2};
+    my ($client_url, $peer_url) = map { "http://127.0.0.1:$_" } $port, $peer;
+    $etcd = fork() // die "cannot fork: $!";
+    if (!$etcd) {
+        open STDOUT, '>>', "$folder/etcd.log";
+        open STDERR, '>&', \*STDOUT;
+        exec 'setpriv', '--pdeathsig', 'KILL', 'etcd', '--data-dir', "$folder/etcd",
+            '--listen-client-urls', $client_url, '--advertise-client-urls', $client_url,
+            '--listen-peer-urls', $peer_url, '--initial-advertise-peer-urls', $peer_url,
+            '--initial-cluster', "default=$peer_url"
+            or POSIX::_exit(127);
+    }
+    my $end = time + 30;
+    while (time < $end) {
+        return if $http->get("$client_url/health")->{content} =~ /"true"/;
+        Time::HiRes::sleep(0.05);
+        last if waitpid($etcd, POSIX::WNOHANG()) == $etcd;
+    }
+    die "etcd does not start:\n" . substr(slurp("$folder/etcd.log"), -3000);
+}
+
+sub etcd_stop {
+    return if !defined $etcd;
+    kill KILL => $etcd;
+    waitpid $etcd, 0;
+    undef $etcd;
+}
+
 END {
     if ($$ == $owner) {
         my $status = $?;
         stop_server($_) for keys %servers;
         consul_stop();
+        etcd_stop();
         $? = $status;
     }
 }

@@ -115,6 +115,33 @@ local function consul_keys()
 end
 
 
+-- A call of etcd's gateway; keys and values in `params` are plain here.
+local function etcd(call, params)
+    for _, name in ipairs({ "key", "range_end", "value" }) do
+        params[name] = params[name] and ngx.encode_base64(params[name])
+    end
+    local c = require("zedcup.http").new()
+    c:set_timeouts(1000, 5000, 5000)
+    local res = assert(c:request_uri(
+        "http://127.0.0.1:" .. settings.consul_port .. "/v3/kv/" .. call,
+        { method = "POST", body = cjson.encode(params), keepalive = false }))
+    assert(res.status == 200, res.body)
+    return cjson.decode(res.body)
+end
+
+
+-- "a/" .. "a0" is everything that begins with "a/".
+local function etcd_keys()
+    local answer = etcd("range", { key = settings.prefix .. "/",
+                                   range_end = settings.prefix .. "0" })
+    local all = {}
+    for _, entry in ipairs(answer.kvs or {}) do
+        all[ngx.decode_base64(entry.key)] = ngx.decode_base64(entry.value or "")
+    end
+    return all
+end
+
+
 local function embedded_keys()
     local pipe = io.popen("sqlite3 -separator '\t' '" .. settings.path
                           .. "' 'SELECT key, value FROM kv'")
@@ -133,7 +160,8 @@ end
 --- All that the store holds below this block's prefix: key (without the prefix)
 --- to value.
 function _M.stored()
-    local read = settings.store == "consul" and consul_keys or embedded_keys
+    local readers = { consul = consul_keys, etcd = etcd_keys, embedded = embedded_keys }
+    local read = readers[settings.store]
     local all = {}
     for key, value in pairs(read()) do
         all[key:sub(#settings.prefix + 2)] = value
@@ -155,8 +183,14 @@ function _M.say_stored()
 end
 
 
---- Keys below this block's prefix, as with `consul kv put` and `delete`.
+--- Keys (as in a URI) below this block's prefix, as with `consul kv put` and `delete`, or
+--- `etcdctl put` and `del`. `query` may be "flags=1".
 function _M.put(key, value, query)
+    if settings.store == "etcd" then
+        value = tostring(value) .. (query and "\0" .. query or "")
+        key = settings.prefix .. "/" .. ngx.unescape_uri(key)
+        return etcd("put", { key = key, value = value })
+    end
     local status, body = _M.consul("PUT", "/v1/kv/" .. settings.prefix .. "/" .. key
                                    .. (query and "?" .. query or ""), tostring(value))
     assert(status == 200, body)
@@ -164,6 +198,14 @@ end
 
 
 function _M.delete(key, recurse)
+    if settings.store == "etcd" then
+        key = settings.prefix .. "/" .. ngx.unescape_uri(key)
+        local last = key:byte(-1)
+        return etcd("deleterange", {
+            key = key,
+            range_end = recurse and key:sub(1, -2) .. string.char(last + 1) or nil,
+        })
+    end
     local status, body = _M.consul("DELETE", "/v1/kv/" .. settings.prefix .. "/" .. key
                                    .. (recurse and "?recurse" or ""))
     assert(status == 200, body)

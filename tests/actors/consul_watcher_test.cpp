@@ -118,6 +118,20 @@ TEST_CASE_METHOD(watching, "consul watcher: a deletion from above is noticed",
   CHECK(http->count("/instances/?recurse") == 1);
 }
 
+TEST_CASE_METHOD(watching,
+                 "consul watcher: a blocking query whose connection died "
+                 "without a sign is replaced",
+                 "[consul_watcher]") {
+  become(role::leader);
+  answer(instances, tree_answer({{"zedcup/instances/a/ssl", "true"}}, 5));
+  pass(10s);
+  answer("separator=", answer_with(200, 6, R"(["zedcup/instances/a/"])"));
+  CHECK(http->count("index=5") == 0);
+  answer("/instances/?recurse",
+         tree_answer({{"zedcup/instances/a/ssl", "false"}}, 6));
+  CHECK(take().back() == "instances 6");
+}
+
 TEST_CASE_METHOD(watching, "consul watcher: names are not asked in trouble",
                  "[consul_watcher]") {
   become(role::leader);

@@ -210,7 +210,7 @@ TEST_CASE("live: trees of odd keys, raw values and flags come back", "[live]") {
   REQUIRE(tree.entries[1].value.empty());
   REQUIRE(c.tree("odd/a b%/").entries.size() == 1);
   REQUIRE(must(consul::parse_keys(c.get(consul::list_keys(c.to(), "odd/"))))
-              .size() == 2);
+              .keys.size() == 2);
 }
 
 TEST_CASE("live: an empty prefix is an empty tree with an index", "[live]") {

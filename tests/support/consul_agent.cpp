@@ -1,18 +1,11 @@
 #include "support/consul_agent.hpp"
 
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
-#include <thread>
 
 #include "support/http_client.hpp"
 #include "support/tcp_server.hpp"
@@ -102,11 +95,6 @@ void consul_agent::configure(const std::string& ports,
       << "}" << (extra.empty() ? "" : ", ") << extra << "}";
 }
 
-consul_agent::~consul_agent() {
-  thaw();
-  kill_now();
-}
-
 consul_target consul_agent::target() const {
   consul_options options;
   options.addresses = {{"127.0.0.1", http_port_}};
@@ -114,78 +102,21 @@ consul_target consul_agent::target() const {
 }
 
 void consul_agent::start() {
-  const auto binary = consul_binary();
-  const auto log = dir_.file("log");
-  const auto config = "-config-file=" + dir_.file("agent.json");
-  const pid_t parent = getpid();
-  pid_ = fork();
-  if (pid_ < 0)
-    throw std::runtime_error("no process for consul");
-  if (pid_ == 0) {
-    // Also when the test is killed: no agent may stay behind.
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-      _exit(1);
-    const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    dup2(out, STDOUT_FILENO);
-    dup2(out, STDERR_FILENO);
-    execl(binary.c_str(), "consul", "agent", config.c_str(), nullptr);
-    _exit(127);
-  }
-  try {
-    wait_until_ready();
-  } catch (...) {
-    kill_now(); // a constructor that throws runs no destructor
-    throw;
-  }
-}
-
-void consul_agent::wait_until_ready() const {
   const auto driver = start_driver();
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (std::chrono::steady_clock::now() < end) {
+  process_.launch(
+      {consul_binary(), "agent", "-config-file=" + dir_.file("agent.json")},
+      dir_.file("log"));
+  process_.await([&] {
     const auto answer =
         fetch(*driver, to_port(http_port_, "/v1/kv/ready?consistent"));
     // Without a leader it is 500; 403 is an ACL system that works.
-    if (answer && (answer->status == 404 || answer->status == 403))
-      return;
-    siginfo_t ended{}; // left for kill_now() to reap
-    waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT);
-    if (ended.si_pid == pid_)
-      break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  std::ifstream log(dir_.file("log"));
-  std::ostringstream whole;
-  whole << log.rdbuf();
-  const auto text = whole.str();
-  throw std::runtime_error(
-      "consul does not start; its log ends with:\n" +
-      text.substr(text.size() - std::min<size_t>(text.size(), 3000)));
-}
-
-void consul_agent::kill_now() {
-  if (pid_ > 0) {
-    kill(pid_, SIGKILL);
-    while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
-  }
-  pid_ = -1;
+    return answer && (answer->status == 404 || answer->status == 403);
+  });
 }
 
 void consul_agent::restart() {
-  kill_now();
+  process_.kill_now();
   start();
-}
-
-void consul_agent::freeze() const {
-  if (pid_ > 0)
-    kill(pid_, SIGSTOP);
-}
-
-void consul_agent::thaw() const {
-  if (pid_ > 0)
-    kill(pid_, SIGCONT);
 }
 
 } // namespace zedcup::test

@@ -2,12 +2,11 @@
 // killed by its pid when the object goes, or when the test process dies.
 #pragma once
 
-#include <sys/types.h>
-
 #include <memory>
 #include <string>
 
 #include "store/consul_options.hpp"
+#include "support/server_process.hpp"
 #include "support/temp_dir.hpp"
 
 namespace zedcup::test {
@@ -23,21 +22,17 @@ public:
   /// and certificates are in its folder: ca.pem, client.pem, client-key.pem.
   static std::unique_ptr<consul_agent> with_tls();
 
-  ~consul_agent();
-  consul_agent(const consul_agent&) = delete;
-  consul_agent& operator=(const consul_agent&) = delete;
-
   uint16_t port() const { return http_port_; }
   uint16_t tls_port() const { return tls_port_; }
   std::string file(const std::string& name) const { return dir_.file(name); }
   consul_target target() const;
 
   /// Kills it, keeping its data, and starts it again on the same ports.
-  void kill_now();
+  void kill_now() { process_.kill_now(); }
   void restart();
   /// SIGSTOP and SIGCONT: a server that hangs.
-  void freeze() const;
-  void thaw() const;
+  void freeze() const { process_.freeze(); }
+  void thaw() const { process_.thaw(); }
 
 private:
   struct tls_tag {};
@@ -45,12 +40,11 @@ private:
   void configure(const std::string& ports, const std::string& extra);
   void make_certificates() const;
   void start();
-  void wait_until_ready() const;
 
   temp_dir dir_;
   uint16_t http_port_ = 0;
   uint16_t tls_port_ = 0;
-  pid_t pid_ = -1;
+  server_process process_;
 };
 
 /// The consul binary of the tests. Throws when there is none.

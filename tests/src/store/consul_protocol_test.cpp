@@ -323,15 +323,15 @@ TEST_CASE("consul: locks answer true, false, or that the session is gone",
 
 TEST_CASE("consul: keys are listed, none on 404", "[consul]") {
   REQUIRE(consul::list_keys(target(), "z/").target == "/v1/kv/z/?keys");
-  REQUIRE(*consul::parse_keys(kv_answer(200, R"(["z/a","z/b"])")) ==
+  REQUIRE(consul::parse_keys(kv_answer(200, R"(["z/a","z/b"])"))->keys ==
           std::vector<std::string>{"z/a", "z/b"});
-  REQUIRE(consul::parse_keys(kv_answer(404, ""))->empty());
+  REQUIRE(consul::parse_keys(kv_answer(404, ""))->keys.empty());
   REQUIRE(code_of(consul::parse_keys(kv_answer(200, "[1]"))) ==
           errc::bad_answer);
 }
 
 TEST_CASE("consul: no names are told from an answer that is none", "[consul]") {
-  REQUIRE(consul::parse_keys(kv_answer(404, ""))->empty());
+  REQUIRE(consul::parse_keys(kv_answer(404, ""))->keys.empty());
   REQUIRE_FALSE(consul::parse_keys(plain(404, "not from Consul")));
   REQUIRE_FALSE(consul::parse_keys(plain(500, "No cluster leader")));
 }
