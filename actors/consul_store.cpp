@@ -79,6 +79,58 @@ struct consul_store_state {
     return promise;
   }
 
+  caf::response_promise watch(const msg::watch_order& order) {
+    auto promise = self->make_response_promise();
+    auto request = consul::blocking_read(targets[target], order.prefix,
+                                         order.index, order.wait);
+    submit(std::move(request), [promise, prefix = order.prefix](
+                                   result<http_response> answer) mutable {
+      promise.deliver(msg::read_reply{parse_read(answer, prefix)});
+    });
+    return promise;
+  }
+
+  caf::response_promise session(const msg::session_order& order) {
+    auto promise = self->make_response_promise();
+    submit(session_request(order),
+           [promise, order](result<http_response> answer) mutable {
+             promise.deliver(msg::session_reply{
+                 answer ? parse_session(order, *answer)
+                        : result<std::string>{answer.error()}});
+           });
+    return promise;
+  }
+
+  http_request session_request(const msg::session_order& order) const {
+    const auto& to = targets[target];
+    if (order.what == msg::session_order::verb::renew)
+      return consul::renew_session(to, order.id);
+    if (order.what == msg::session_order::verb::destroy)
+      return consul::destroy_session(to, order.id);
+    consul::session_options wanted;
+    wanted.name = order.name;
+    wanted.ttl = order.ttl;
+    // The key under registry/ is to go with its session, and a lock's with it:
+    // as with the original zedcup. A holder stops by its own clock before the
+    // session can end, so there is nothing for a lock-delay to protect.
+    wanted.delete_keys = true;
+    wanted.lock_delay = std::chrono::milliseconds{0};
+    return consul::create_session(to, wanted);
+  }
+
+  static result<std::string> parse_session(const msg::session_order& order,
+                                           const http_response& answer) {
+    if (order.what == msg::session_order::verb::create)
+      return consul::parse_session_id(answer);
+    if (order.what == msg::session_order::verb::renew) {
+      if (auto renewed = consul::parse_renewal(answer); !renewed)
+        return renewed.error();
+    } else if (auto ended = consul::parse_flag(answer); !ended) {
+      return ended.error();
+    }
+    return order.id;
+  }
+
   static result<std::shared_ptr<const kv_tree>>
   parse_read(const result<http_response>& answer, const std::string& prefix) {
     if (!answer)
@@ -119,6 +171,10 @@ caf::behavior consul_store(caf::stateful_actor<consul_store_state>* self,
       },
       [=](const msg::commit_order& order) {
         return self->state.commit(order.ops);
+      },
+      [=](const msg::watch_order& order) { return self->state.watch(order); },
+      [=](const msg::session_order& order) {
+        return self->state.session(order);
       },
       [=](const msg::http_done& done) { self->state.on_answer(done); },
   };

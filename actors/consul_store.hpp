@@ -1,4 +1,4 @@
-// Answers read_order and commit_order with short calls to a Consul.
+// Answers orders (read, commit, watch, session) with calls to a Consul.
 #pragma once
 
 #include "actors/context.hpp"

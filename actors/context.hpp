@@ -17,7 +17,9 @@ struct context {
   system_options options;
   outbox<loop_message>* out = nullptr;
   std::shared_ptr<spdlog::logger> log;
-  std::shared_ptr<http_client> http; ///< null with the embedded store
+  std::shared_ptr<http_client> http;       ///< null with the embedded store
+  std::shared_ptr<http_client> probe_http; ///< for health checks alone
+  std::string run; ///< names this start of the actors, unlike any other
 };
 
 using context_ptr = std::shared_ptr<const context>;

@@ -46,6 +46,31 @@ struct embedded_store_state {
           return std::make_shared<const kv_tree>(std::move(*read));
         });
   }
+
+  /// Nobody else may be writing, and locks of the dead must become free.
+  result<tree_ptr> watch(const std::string& prefix) {
+    auto ended = with_store<size_t>([](embedded_store& open_store) {
+      return open_store.expire_sessions();
+    });
+    if (!ended)
+      return ended.error();
+    return read(prefix);
+  }
+
+  result<std::string> session(const msg::session_order& order) {
+    return with_store<std::string>(
+        [&](embedded_store& open_store) -> result<std::string> {
+          using verb = msg::session_order::verb;
+          if (order.what == verb::create)
+            return open_store.create_session(order.name, order.ttl, true);
+          auto done = order.what == verb::renew
+                          ? open_store.renew_session(order.id)
+                          : open_store.destroy_session(order.id);
+          if (!done)
+            return done.error();
+          return order.id;
+        });
+  }
 };
 
 caf::behavior
@@ -60,6 +85,12 @@ embedded_store_actor(caf::stateful_actor<embedded_store_state>* self,
       [=](const msg::commit_order& order) {
         return msg::commit_reply{self->state.with_store<commit_result>(
             [&](embedded_store& store) { return store.commit(order.ops); })};
+      },
+      [=](const msg::watch_order& order) {
+        return msg::read_reply{self->state.watch(order.prefix)};
+      },
+      [=](const msg::session_order& order) {
+        return msg::session_reply{self->state.session(order)};
       },
       [=](const msg::ask_revision&) {
         return msg::revision_reply{self->state.with_store<uint64_t>(

@@ -7,8 +7,8 @@
 
 namespace zedcup {
 
-/// Answers read_order, commit_order and ask_revision. A file that cannot be
-/// opened is tried again with each order; the order gets the error.
+/// Answers all orders (read, commit, watch, session, ask_revision). A file that
+/// cannot be opened is tried again with each order; the order gets the error.
 caf::actor spawn_embedded_store(caf::actor_system& sys, context_ptr ctx);
 
 /// While this worker leads: looks at the revision at each kick (another worker

@@ -1,3 +1,4 @@
+#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -63,6 +64,37 @@ struct etcd_store_state {
     });
   }
 
+  /// Sessions are leases, which end exactly after their TTL.
+  caf::response_promise session(const msg::session_order& order) {
+    using verb = msg::session_order::verb;
+    auto promise = self->make_response_promise();
+    // Whole seconds: rounded up, the holder counts on no more than it asked
+    // for.
+    const auto ttl = std::chrono::ceil<std::chrono::seconds>(order.ttl);
+    auto call = order.what == verb::create  ? etcd::grant_lease(ttl)
+                : order.what == verb::renew ? etcd::renew_lease(order.id)
+                                            : etcd::revoke_lease(order.id);
+    caller->call(std::move(call),
+                 [promise, order](result<http_response> answer) mutable {
+                   promise.deliver(msg::session_reply{
+                       answer ? parse_session(order, *answer)
+                              : result<std::string>{answer.error()}});
+                 });
+    return promise;
+  }
+
+  static result<std::string> parse_session(const msg::session_order& order,
+                                           const http_response& answer) {
+    using verb = msg::session_order::verb;
+    if (order.what == verb::create)
+      return etcd::parse_lease(answer);
+    auto done = order.what == verb::renew ? etcd::parse_renewal(answer)
+                                          : etcd::parse_revocation(answer);
+    if (!done)
+      return done.error();
+    return order.id;
+  }
+
   static bool has_lock(const std::vector<kv_op>& ops) {
     for (auto& op : ops)
       if (op.what == kv_op::verb::lock)
@@ -84,6 +116,13 @@ caf::behavior etcd_store(caf::stateful_actor<etcd_store_state>* self,
       },
       [=](const msg::commit_order& order) {
         return self->state.commit(order.ops);
+      },
+      // At once: whoever watches asks again after a while.
+      [=](const msg::watch_order& order) {
+        return self->state.read(order.prefix);
+      },
+      [=](const msg::session_order& order) {
+        return self->state.session(order);
       },
       [=](const msg::http_done& done) { self->state.caller->on_answer(done); },
   };

@@ -2,7 +2,9 @@
 // Messages are immutable once sent; large content travels by shared_ptr.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,6 +21,25 @@
 #include "store/etcd_protocol.hpp"
 #include "store/kv.hpp"
 #include "util/result.hpp"
+
+namespace zedcup {
+
+/// The actors' places. The supervisor enters each (re)started actor in CAF's
+/// registry under its place; others look it up when they send, so that nobody
+/// keeps the handle of an actor that was replaced.
+enum class place {
+  supervisor,
+  store,
+  watcher,
+  syncer,
+  writer,
+  outcomes,
+  session,
+  prober,
+  host_reviver,
+};
+
+} // namespace zedcup
 
 namespace zedcup::msg {
 
@@ -158,6 +179,60 @@ struct instances_are {
   std::vector<std::string> names;
 };
 
+/// syncer of the leader -> session, prober, host_reviver: the global settings.
+struct global_is {
+  global_config config;
+};
+
+/// prober, host_reviver -> session: hold `<prefix>/locks/<name>` while this
+/// worker leads. Answered by `lock_is` to `who`, at each change and renewal.
+struct lock_wanted {
+  std::string name;
+  place who;
+};
+struct lock_is {
+  std::string name;
+  bool held;
+  /// Without a further message the lock is lost by then.
+  std::chrono::steady_clock::time_point until;
+};
+
+/// facade -> session: the process ends. `done` is called, on any thread, when
+/// the session is destroyed, or there was none.
+struct session_end {
+  std::shared_ptr<const std::function<void()>> done;
+};
+
+/// session -> store. Answered by `session_reply`: the session's id. `renew` of
+/// one that is over gives not_found.
+struct session_order {
+  enum class verb { create, renew, destroy };
+  verb what;
+  std::string id;   ///< of those to renew and destroy
+  std::string name; ///< of one to create
+  std::chrono::milliseconds ttl;
+};
+struct session_reply {
+  result<std::string> id;
+};
+
+/// session -> store: as read_order, but a Consul may wait for a change after
+/// `index`, at most `wait`. The others answer at once, the embedded store
+/// having ended the sessions that are due.
+struct watch_order {
+  std::string prefix;
+  uint64_t index;
+  std::chrono::seconds wait;
+};
+
+/// session -> itself, delayed. Those of an old generation are dropped.
+struct renew_due {
+  uint64_t generation;
+};
+struct watch_due {
+  uint64_t generation;
+};
+
 /// http_driver's thread -> the actor that submitted. `generation` and `ticket`
 /// are that actor's own: which of its requests this answers.
 struct http_done {
@@ -208,26 +283,20 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::retry_host)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::revival_due)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instance_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instances_are)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_is)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::lock_wanted)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::lock_is)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::session_end)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::session_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::session_reply)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::watch_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::renew_due)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::watch_due)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::http_done)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::etcd_event)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::wake)
 
 namespace zedcup {
-
-/// The actors' places. The supervisor enters each (re)started actor in CAF's
-/// registry under its place; others look it up when they send, so that nobody
-/// keeps the handle of an actor that was replaced.
-enum class place {
-  supervisor,
-  store,
-  watcher,
-  syncer,
-  writer,
-  outcomes,
-  session,
-  prober,
-  host_reviver,
-};
 
 constexpr caf::atom_value place_atom(place where) {
   switch (where) {

@@ -105,7 +105,14 @@ struct syncer_state {
       on_slice(part.name, mine, tree.revision);
     }
     forget_absent(names);
+    tell_health(msg::instances_are{names});
     ctx->out->push(synced{tree.revision, std::move(names), true});
+  }
+
+  template <class Message>
+  void tell_health(const Message& message) {
+    tell(self->system(), place::prober, message);
+    tell(self->system(), place::host_reviver, message);
   }
 
   void forget_absent(const std::vector<std::string>& present) {
@@ -135,6 +142,7 @@ struct syncer_state {
     if (content->json() == mine.json)
       return;
     mine.json = content->json();
+    tell_health(msg::instance_is{content});
     ctx->out->push(
         instance_changed{instance, revision, std::move(content), true});
   }
@@ -223,6 +231,10 @@ struct syncer_state {
                        std::string json) {
     tell(self->system(), place::watcher,
          msg::pace_is{config.consul_wait_time, config.watcher_interval});
+    if (current == role::leader) {
+      tell_health(msg::global_is{config});
+      tell(self->system(), place::session, msg::global_is{config});
+    }
     ctx->out->push(global_changed{revision, std::move(config), std::move(json),
                                   current == role::leader});
   }

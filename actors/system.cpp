@@ -1,9 +1,12 @@
 #include "actors/system.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <future>
 #include <sched.h>
 #include <thread>
+#include <unistd.h>
 
 #include <caf/all.hpp>
 
@@ -12,13 +15,17 @@
 #include "actors/context.hpp"
 #include "actors/embedded_actors.hpp"
 #include "actors/etcd_actors.hpp"
+#include "actors/host_reviver.hpp"
 #include "actors/log.hpp"
 #include "actors/messages.hpp"
 #include "actors/outcomes.hpp"
+#include "actors/prober.hpp"
+#include "actors/session.hpp"
 #include "actors/supervisor.hpp"
 #include "actors/syncer.hpp"
 #include "actors/writer.hpp"
 #include "net/http_driver.hpp"
+#include "net/lazy_http.hpp"
 
 namespace zedcup {
 
@@ -66,6 +73,9 @@ caf::actor_system_config& prepare(caf::actor_system_config& config) {
 /// Starting takes about a millisecond; the event loop waits for it.
 constexpr std::chrono::seconds start_patience{2};
 
+/// What the end of the session may take of the deadline of stop().
+constexpr std::chrono::milliseconds session_patience{40};
+
 /// For an owner that did not call stop(). No slow handler takes longer.
 constexpr std::chrono::seconds drop_patience{10};
 
@@ -93,14 +103,25 @@ std::vector<child_spec> children_for(const context_ptr& ctx) {
       {place::syncer, bind(spawn_syncer), true},
       {place::writer, bind(spawn_writer)},
       {place::outcomes, bind(spawn_outcomes)},
+      // Before the watcher, so that they know the role when content comes.
+      {place::session, bind(spawn_session), true},
+      {place::prober, bind(spawn_prober), true},
+      {place::host_reviver, bind(spawn_host_reviver), true},
       {place::watcher, bind(engine.watcher), true},
   };
 }
 
+/// Unlike that of any other start of actors in this process.
+std::string run_name() {
+  static std::atomic<uint64_t> starts{0};
+  return std::to_string(getpid()) + "." + std::to_string(++starts);
+}
+
 class running_system final : public system {
 public:
-  running_system(context ctx, std::shared_ptr<http_driver> http)
-      : http_(std::move(http)),
+  running_system(context ctx, std::shared_ptr<http_driver> http,
+                 std::shared_ptr<lazy_http> probe_http)
+      : http_(std::move(http)), probe_http_(std::move(probe_http)),
         ctx_(std::make_shared<const context>(std::move(ctx))),
         actors_(std::make_unique<caf::actor_system>(prepare(config_))) {
     // What is sent before an actor is at its place would be lost: content of
@@ -161,8 +182,10 @@ public:
   bool stop(std::chrono::milliseconds deadline) override {
     if (!actors_)
       return true;
+    end_session(std::min(deadline / 2, session_patience));
     if (http_)
       http_->stop();
+    probe_http_->stop();
     auto ended = std::make_shared<std::promise<void>>();
     auto all_down = ended->get_future();
     if (auto top = lookup(*actors_, place::supervisor)) {
@@ -192,8 +215,24 @@ private:
       tell(*actors_, where, std::forward<Message>(message));
   }
 
+  /// A node that says good-bye need not be waited for: its locks are free at
+  /// once. Where the store is slow, they are when the session lapses.
+  void end_session(std::chrono::milliseconds patience) {
+    auto ended = std::make_shared<std::promise<void>>();
+    auto over = ended->get_future();
+    auto session = lookup(*actors_, place::session);
+    if (!session)
+      return;
+    // An actor that has just failed never calls; hence the bound.
+    caf::anon_send(
+        session, msg::session_end{std::make_shared<const std::function<void()>>(
+                     [ended] { ended->set_value(); })});
+    (void)over.wait_for(patience);
+  }
+
   caf::actor_system_config config_;
   std::shared_ptr<http_driver> http_;
+  std::shared_ptr<lazy_http> probe_http_;
   context_ptr ctx_;
   std::unique_ptr<caf::actor_system> actors_;
   uint64_t settle_number_ = 0;
@@ -216,9 +255,12 @@ result<std::unique_ptr<system>> system::start(system_options options,
       http = std::move(*started);
     }
     ctx.http = http;
+    auto probe_http = std::make_shared<lazy_http>(http_driver_options{});
+    ctx.probe_http = probe_http;
+    ctx.run = run_name();
     ctx.options = std::move(options);
-    return std::unique_ptr<system>(
-        new running_system(std::move(ctx), std::move(http)));
+    return std::unique_ptr<system>(new running_system(
+        std::move(ctx), std::move(http), std::move(probe_http)));
   } catch (const std::exception& problem) {
     return error{errc::unavailable,
                  std::string("the actors cannot start: ") + problem.what()};

@@ -35,14 +35,11 @@ std::string_view trimmed(std::string_view value) noexcept {
   return value.substr(0, value.find_last_not_of(blank) + 1);
 }
 
-bool is_boolean(const tree& node) noexcept {
-  return node.is_leaf() && (*node.text == "true" || *node.text == "false");
-}
-
 } // namespace
 
 void complaint_log::add(diagnostic::level severity, const std::string& path,
                         std::string message) {
+  errors_ += severity == diagnostic::level::error ? 1 : 0;
   if (kept_.size() < max_diagnostics) {
     kept_.push_back(
         {severity, printable(path, max_path_length), std::move(message)});
@@ -122,17 +119,6 @@ std::optional<uint64_t> table_reader::integer(std::string_view key,
     reject(key, "expected " + std::to_string(low) + ".." +
                     std::to_string(high) + ", got " + quoted(*value));
   return number;
-}
-
-void table_reader::healthcheck(std::optional<tree>& out) {
-  const tree* node = take_table("healthcheck");
-  if (node == nullptr || ignored_as_empty("healthcheck", *node))
-    return;
-  if (node->is_leaf() && !is_boolean(*node))
-    reject("healthcheck",
-           "expected true, false or a table, got " + quoted(*node->text));
-  else
-    out = kept_copy(*node, path_of("healthcheck"), log_);
 }
 
 bool table_reader::ignored_as_empty(std::string_view key, const tree& node) {

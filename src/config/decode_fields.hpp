@@ -20,12 +20,16 @@ public:
 
   std::vector<diagnostic> take();
 
+  /// How many errors there were so far, those beyond the hundred included.
+  size_t errors() const { return errors_; }
+
 private:
   void add(diagnostic::level severity, const std::string& path,
            std::string message);
 
   std::vector<diagnostic> kept_;
   size_t more_ = 0;
+  size_t errors_ = 0;
   diagnostic::level worst_of_more_ = diagnostic::level::notice;
 };
 
@@ -64,9 +68,6 @@ public:
     if (const auto value = integer(key, low, high))
       out = std::chrono::duration<Rep, Period>{static_cast<Rep>(*value)};
   }
-
-  /// true, false or a table, kept as a tree.
-  void healthcheck(std::optional<tree>& out);
 
   /// Whether `node` is a table without keys, which no store can hold: worth
   /// a notice.

@@ -27,11 +27,12 @@ void write_boolean(json_writer& out, const char* key, bool value) {
   out.boolean(value);
 }
 
-void write_healthcheck(json_writer& out, const std::optional<tree>& value) {
+void write_healthcheck(json_writer& out,
+                       const std::optional<healthcheck_config>& value) {
   if (!value)
     return;
   out.key("healthcheck");
-  out.value(*value);
+  out.value(value->given);
 }
 
 void write_tls(json_writer& out, const std::optional<tls_config>& tls) {

@@ -9,28 +9,13 @@
 #include <string>
 #include <vector>
 
+#include "config/health_check.hpp"
+#include "config/tls_config.hpp"
 #include "config/tree.hpp"
 
 namespace zedcup {
 
 enum class balance_method { weighted_rr };
-
-/// TLS towards the hosts of an instance.
-struct tls_config {
-  bool verify = true;   ///< key `verify` or `ssl_verify`
-  std::string sni_name; ///< empty: the host's own name is sent
-  /// Absolute paths of PEM files that workers can read: the certificate (and
-  /// chain) to show to hosts, and its key. Both or neither.
-  std::string client_cert;
-  std::string client_key;
-  tree extra; ///< keys that this version does not know
-
-  friend bool operator==(const tls_config& a, const tls_config& b) {
-    return a.verify == b.verify && a.sni_name == b.sni_name &&
-           a.client_cert == b.client_cert && a.client_key == b.client_key &&
-           a.extra == b.extra;
-  }
-};
 
 struct host_config {
   uint32_t index = 0;  ///< its number in the store; gaps are kept
@@ -41,9 +26,8 @@ struct host_config {
   bool up = true;
   bool down_by_zedcup = false; ///< up=false carries Flags 1
   uint32_t weight = 1;         ///< 1..65535
-  /// Text "true" (all defaults) or "false" (none, whatever the pool or the
-  /// instance says), or a table; nullopt inherits. Likewise in pools.
-  std::optional<tree> healthcheck;
+  /// nullopt: the pool's, which may be the instance's.
+  std::optional<healthcheck_config> healthcheck;
   tree extra;
 
   friend bool operator==(const host_config& a, const host_config& b) {
@@ -69,7 +53,7 @@ struct pool_config {
   bool retry_non_idempotent = false;
   /// Answers that count as failures: a digit 1..5, then digits or 'x'.
   std::set<std::string> status_codes{"4xx", "5xx"};
-  std::optional<tree> healthcheck;
+  std::optional<healthcheck_config> healthcheck;
   std::vector<host_config> hosts; ///< by index
   tree extra;
 
@@ -89,7 +73,7 @@ struct pool_config {
 struct instance_config {
   std::string name;
   std::optional<tls_config> ssl; ///< nullopt: plain TCP
-  std::optional<tree> healthcheck;
+  std::optional<healthcheck_config> healthcheck;
   /// Whether errors are counted, and hosts taken down, in the store; else
   /// each node does so for itself.
   bool persist_errors = true;

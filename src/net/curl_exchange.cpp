@@ -1,6 +1,9 @@
 #include "net/curl_exchange.hpp"
 
+#include <sys/socket.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 namespace zedcup {
@@ -75,10 +78,14 @@ status curl_exchange::check() const {
     return error{errc::invalid_argument, "http: a request without endpoint"};
   const auto& to = *request_.endpoint;
   const bool sni_ok = !to.tls || to.sni_host.empty() || valid_host(to.sni_host);
-  if (!valid_host(to.host) || !sni_ok || to.port == 0)
+  const bool reachable = to.port != 0 || !to.unix_path.empty();
+  if (!valid_host(to.host) || !sni_ok || !reachable)
     return error{errc::invalid_argument, "http: unusable host or port"};
   if (!valid_target(request_.target))
     return error{errc::invalid_argument, "http: unusable path or query"};
+  if (!printable(request_.method_name) ||
+      request_.method_name.find(' ') != std::string::npos)
+    return error{errc::invalid_argument, "http: unusable method"};
   return success();
 }
 
@@ -94,13 +101,13 @@ status curl_exchange::prepare() {
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
 #if LIBCURL_VERSION_NUM >= 0x075500
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 #else
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS, CURLPROTO_HTTP | CURLPROTO_HTTPS);
 #endif
-  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 128L * 1024);
+  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE,
+                   request_.probe ? 8L * 1024 : 128L * 1024);
   curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, &on_header);
   curl_easy_setopt(easy, CURLOPT_HEADERDATA, this);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &on_body);
@@ -109,6 +116,13 @@ status curl_exchange::prepare() {
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
     curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
   }
+  if (request_.probe) {
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &open_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, this);
+  }
+  if (request_.connect_only)
+    curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
+  set_version();
   set_url();
   set_method();
   set_timeouts();
@@ -116,10 +130,22 @@ status curl_exchange::prepare() {
   return set_headers();
 }
 
+void curl_exchange::set_version() {
+  long version = CURL_HTTP_VERSION_1_1;
+  if (request_.http2)
+    version = request_.endpoint->tls ? CURL_HTTP_VERSION_2TLS
+                                     : CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+  curl_easy_setopt(easy_.get(), CURLOPT_HTTP_VERSION, version);
+}
+
 void curl_exchange::set_url() {
   const auto& to = *request_.endpoint;
   std::string authority = to.authority();
-  if (to.tls && !to.sni_host.empty()) {
+  if (!to.unix_path.empty()) {
+    curl_easy_setopt(easy_.get(), CURLOPT_UNIX_SOCKET_PATH,
+                     to.unix_path.c_str());
+    authority = to.tls && !to.sni_host.empty() ? to.sni_host : to.host;
+  } else if (to.tls && !to.sni_host.empty()) {
     // Names the server in SNI, Host and certificate; connects elsewhere.
     const auto direction = "::" + authority;
     connect_to_.reset(curl_slist_append(nullptr, direction.c_str()));
@@ -141,7 +167,12 @@ void curl_exchange::set_method() {
     curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, size);
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request_.body.data());
   }
-  if (method == http_method::put || method == http_method::del)
+  const auto& name = request_.method_name;
+  if (name == "HEAD") // there is no body to wait for
+    curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+  else if (!name.empty() && name != "GET")
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, name.c_str());
+  else if (method == http_method::put || method == http_method::del)
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, to_string(method));
 }
 
@@ -170,7 +201,8 @@ void curl_exchange::set_tls() {
     return;
   CURL* const easy = easy_.get();
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, to.verify ? 1L : 0L);
-  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, to.verify ? 2L : 0L);
+  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST,
+                   to.verify && to.verify_name ? 2L : 0L);
   if (!to.ca_cert.empty())
     curl_easy_setopt(easy, CURLOPT_CAINFO, to.ca_cert.c_str());
   if (!to.client_cert.empty())
@@ -225,6 +257,17 @@ size_t curl_exchange::on_body(char* data, size_t size, size_t count,
   return exchange->take_body({data, bytes}) ? bytes : bytes + 1;
 }
 
+/// Errors of libcurl say that a connect failed, but not on whose side.
+curl_socket_t curl_exchange::open_socket(void* self, curlsocktype /*purpose*/,
+                                         curl_sockaddr* address) {
+  const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+                        address->protocol);
+  if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+                 errno == ENOMEM))
+    static_cast<curl_exchange*>(self)->exhausted_ = true;
+  return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
 bool curl_exchange::take_header(std::string_view line) {
   header_bytes_ += line.size();
   if (header_bytes_ > limits_.max_header_bytes) {
@@ -253,6 +296,13 @@ bool curl_exchange::take_body(std::string_view piece) {
       return false;
     }
   }
+  if (request_.body_limit != 0 &&
+      answer_.body.size() + piece.size() >= request_.body_limit) {
+    answer_.body.append(
+        piece.substr(0, request_.body_limit - answer_.body.size()));
+    stopped_ = stop_reason::enough;
+    return false;
+  }
   if (answer_.body.size() + piece.size() > limits_.max_body_bytes) {
     stopped_ = stop_reason::body_size;
     return false;
@@ -262,7 +312,9 @@ bool curl_exchange::take_body(std::string_view piece) {
 }
 
 error curl_exchange::explain(CURLcode code) const {
-  const auto where = request_.endpoint->authority() + ": ";
+  const auto& to = *request_.endpoint;
+  const auto where =
+      (to.unix_path.empty() ? to.authority() : "unix:" + to.unix_path) + ": ";
   switch (stopped_) {
   case stop_reason::body_size:
     return {errc::too_large, where + "the answer is larger than " +
@@ -274,16 +326,20 @@ error curl_exchange::explain(CURLcode code) const {
                                  " bytes"};
   case stop_reason::refused:
     return {errc::cancelled, where + "ended by the reader"};
+  case stop_reason::enough:
   case stop_reason::none:
     break;
   }
+  if (request_.probe &&
+      (exhausted_ || code == CURLE_OUT_OF_MEMORY || code == CURLE_FAILED_INIT))
+    return {errc::exhausted, where + "no descriptor or memory left here"};
   const char* const text =
       text_[0] != '\0' ? text_.data() : curl_easy_strerror(code);
   return {code_of(code), where + (is_tls_error(code) ? "TLS: " : "") + text};
 }
 
 result<http_response> curl_exchange::finish(CURLcode code) {
-  if (code != CURLE_OK)
+  if (code != CURLE_OK && stopped_ != stop_reason::enough)
     return explain(code);
   long status_code = 0;
   curl_off_t elapsed = 0;

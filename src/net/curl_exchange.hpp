@@ -38,10 +38,11 @@ public:
   result<http_response> finish(CURLcode code);
 
 private:
-  enum class stop_reason { none, body_size, header_size, refused };
+  enum class stop_reason { none, body_size, header_size, refused, enough };
 
   status check() const;
   void set_url();
+  void set_version();
   void set_method();
   void set_timeouts();
   void set_tls();
@@ -51,6 +52,8 @@ private:
 
   static size_t on_header(char* data, size_t size, size_t count, void* self);
   static size_t on_body(char* data, size_t size, size_t count, void* self);
+  static curl_socket_t open_socket(void* self, curlsocktype purpose,
+                                   curl_sockaddr* address);
   bool take_header(std::string_view line);
   bool take_body(std::string_view piece);
 
@@ -62,6 +65,7 @@ private:
   http_response answer_;
   size_t header_bytes_ = 0;
   stop_reason stopped_ = stop_reason::none;
+  bool exhausted_ = false;
   // Last: destroyed first, while what it points to still lives.
   std::unique_ptr<CURL, curl_deleter> easy_;
 };

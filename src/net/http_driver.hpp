@@ -14,9 +14,9 @@ struct http_driver_options {
   size_t max_header_bytes = size_t{64} << 10;
 };
 
-/// Speaks HTTP/1.1 only, so that a long poll has a connection to itself;
-/// connections are reused. Redirects are not followed, proxies in the
-/// environment are ignored, and no signal is raised or received.
+/// Speaks HTTP/1.1 unless told otherwise, so that a long poll has a connection
+/// to itself; connections are reused. Redirects are not followed, proxies in
+/// the environment are ignored, and no signal is raised or received.
 ///
 /// Callbacks run on the driver's thread. They may submit and cancel, but not
 /// stop or destroy the driver.

@@ -21,6 +21,7 @@ struct http_endpoint {
   bool tls = false;               ///< https
   std::string host = "127.0.0.1"; ///< name or address; IPv6 without brackets
   uint16_t port = 80;
+  std::string unix_path; ///< not empty: connect to this socket instead
   std::chrono::milliseconds connect_timeout{2000}; ///< name, TCP and TLS
   /// For the whole answer of a short call, counted from the start.
   std::chrono::milliseconds read_timeout{10000};
@@ -29,6 +30,7 @@ struct http_endpoint {
   /// TLS: the name sent as SNI and Host and expected in the certificate, while
   /// the connection still goes to `host`. Empty: `host` itself.
   std::string sni_host;
+  bool verify_name = true; ///< TLS: false checks the chain only
   std::string ca_cert;     ///< PEM file; empty: the system's trust store
   std::string client_cert; ///< PEM file
   std::string client_key;  ///< PEM file
@@ -47,6 +49,8 @@ const char* to_string(http_method method) noexcept;
 struct http_request {
   std::shared_ptr<const http_endpoint> endpoint; ///< must be set
   http_method method = http_method::get;
+  std::string
+      method_name; ///< any other method; not empty: in place of `method`
   /// Path and query, percent-encoded, from the first "/" on.
   std::string target = "/";
   http_headers headers; ///< besides the endpoint's
@@ -58,6 +62,16 @@ struct http_request {
 
   /// Use a fresh connection and close it afterwards.
   bool close_after = false;
+
+  /// Where not 0: read so much of the body, then end the exchange as if that
+  /// were all of it.
+  size_t body_limit = 0;
+  bool connect_only = false; ///< connect (and TLS) is all; status stays 0
+  bool http2 = false;        ///< HTTP/2: prior knowledge, or TLS with ALPN
+
+  /// A health check: what fails for want of descriptors or memory of this
+  /// process is errc::exhausted, and buffers are small.
+  bool probe = false;
 
   /// Streams: called on the driver's thread with each piece of the body as it
   /// comes, never for a status other than 2xx; the response's `body` stays

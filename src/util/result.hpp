@@ -18,6 +18,7 @@ enum class errc {
   denied,           ///< the store refuses these credentials
   timed_out,        ///< no answer within the bound
   too_large,        ///< beyond a limit of the store or the zone
+  exhausted,        ///< this process is out of descriptors or memory
   cancelled,        ///< given up by its owner, or shutting down
 };
 
@@ -40,6 +41,8 @@ constexpr const char* to_string(errc code) noexcept {
     return "timed_out";
   case errc::too_large:
     return "too_large";
+  case errc::exhausted:
+    return "exhausted";
   case errc::cancelled:
     return "cancelled";
   }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,11 @@ public:
   std::vector<std::string> reads;          ///< prefixes
   int revision_asks = 0;
   memory_store content;
+  std::vector<msg::session_order> session_orders;
+  std::set<std::string> sessions; ///< alive
+  /// What the next session orders fail with; "": they do not.
+  std::deque<error> session_failures;
+  int watches = 0;
   /// Runs before an order is served.
   std::function<void()> before;
   /// In place of the content's own, where set.
@@ -47,6 +53,13 @@ public:
           return answer<msg::read_reply>(self,
                                          [&] { return read(order.prefix); });
         },
+        [this](const msg::session_order& order) {
+          return msg::session_reply{session(order)};
+        },
+        [this](const msg::watch_order& order) {
+          ++watches;
+          return msg::read_reply{read(order.prefix)};
+        },
         [this, self](const msg::ask_revision&) {
           ++revision_asks;
           return answer<msg::revision_reply>(self, [&]() -> result<uint64_t> {
@@ -64,6 +77,29 @@ public:
   }
 
 private:
+  result<std::string> session(const msg::session_order& order) {
+    using verb = msg::session_order::verb;
+    session_orders.push_back(order);
+    if (!session_failures.empty()) {
+      auto failure = session_failures.front();
+      session_failures.pop_front();
+      if (!failure.message.empty())
+        return failure;
+    }
+    auto id = order.id;
+    if (order.what == verb::create)
+      sessions.insert(id = "s" + std::to_string(++last_session_));
+    else if (order.what == verb::renew && sessions.count(id) == 0)
+      return error{errc::not_found, "no such session"};
+    if (order.what == verb::destroy) {
+      sessions.erase(id);
+      content.end_session(id);
+    }
+    return id;
+  }
+
+  int last_session_ = 0;
+
   using tree_ptr = std::shared_ptr<const kv_tree>;
 
   result<tree_ptr> read(const std::string& prefix) {

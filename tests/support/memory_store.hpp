@@ -28,6 +28,13 @@ public:
 
   const std::map<std::string, kv_entry>& entries() const { return entries_; }
 
+  /// Deletes what a session holds.
+  void end_session(const std::string& id) {
+    for (auto it = entries_.begin(); it != entries_.end();)
+      it = it->second.session == id ? entries_.erase(it) : std::next(it);
+    ++revision_;
+  }
+
   /// Values below a prefix, by the rest of their key.
   std::map<std::string, std::string> below(const std::string& prefix) const {
     std::map<std::string, std::string> found;
@@ -71,6 +78,13 @@ private:
       return now != 0 && now == op.index;
     case verb::check_absent:
       return now == 0;
+    case verb::lock:
+      if (now != 0 && !found->second.session.empty() &&
+          found->second.session != op.session)
+        return false;
+      index = revision_ + 1;
+      entries[op.key] = {op.key, op.value, op.flags, index, op.session};
+      return true;
     default:
       return false;
     }

@@ -154,10 +154,10 @@ TEST_CASE("decode: a healthcheck is kept as a tree", "[config]") {
       "healthcheck": {"path": "/h", "headers": {"Host": "a"}},
       "hosts": [{"host": "a", "port": 1, "healthcheck": false}]}]})");
   CHECK(outcome.clean());
-  CHECK(outcome.value->healthcheck->text == "true");
+  CHECK(outcome.value->healthcheck->given.text == "true");
   const pool_config& pool = outcome.value->pools.at(0);
-  CHECK(pool.healthcheck->find("headers")->find("Host")->text == "a");
-  CHECK(pool.hosts.at(0).healthcheck->text == "false");
+  CHECK(pool.healthcheck->given.find("headers")->find("Host")->text == "a");
+  CHECK(pool.hosts.at(0).healthcheck->given.text == "false");
 }
 
 TEST_CASE("decode: an empty table for ssl or healthcheck counts as absent",

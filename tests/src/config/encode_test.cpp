@@ -48,14 +48,14 @@ public:
     return out;
   }
 
-  std::optional<tree> healthcheck() {
+  std::optional<healthcheck_config> healthcheck() {
     if (chance(2))
       return std::nullopt;
-    tree out;
+    healthcheck_config out;
     if (chance(3))
-      out.text = chance(2) ? "true" : "false";
+      out.given.text = chance(2) ? "true" : "false";
     else
-      out.children["path"] = table(2);
+      out.given.children["note"] = table(2);
     return out;
   }
 
