@@ -75,8 +75,6 @@ local function pool_suffix(tls)
 end
 
 
-
-
 local function make_host(host, place, ssl, cert, pool_index)
     local address, port = host.host, host.port
     local name
