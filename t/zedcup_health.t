@@ -29,7 +29,7 @@ assert(zedcup.configure_instance("web", {
 f.wait(10, function() return f.stored()["state/web/1/1/last_check"] end)
 f.say(ngx.shared.zedcup_cache:get("seen"))
 f.say(math.abs(ngx.time() - f.stored()["state/web/1/1/last_check"]) < 15)
-local stored = f.stored()
+local stored = f.stored(true)
 f.say((stored["locks/healthcheck"]:gsub("%d+", "PID")))
 f.say((stored["locks/revive"]:gsub("%d+", "PID")))
 for key, value in pairs(stored) do
