@@ -182,6 +182,7 @@ public:
   bool stop(std::chrono::milliseconds deadline) override {
     if (!actors_)
       return true;
+    const auto end = std::chrono::steady_clock::now() + deadline;
     end_session(std::min(deadline / 2, session_patience));
     if (http_)
       http_->stop();
@@ -196,7 +197,7 @@ public:
     }
     // ~actor_system waits for every actor without limit, so it may begin only
     // when none is left. (It must also run on the thread that made it.)
-    if (all_down.wait_for(deadline) != std::future_status::ready)
+    if (all_down.wait_until(end) != std::future_status::ready)
       return false;
     actors_->registry().erase(place_atom(place::supervisor));
     actors_.reset();

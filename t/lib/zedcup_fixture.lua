@@ -159,12 +159,16 @@ end
 
 --- All that the store holds below this block's prefix: key (without the prefix)
 --- to value.
-function _M.stored()
+-- Those of the node's session (locks/, registry/) only with `sessions`.
+function _M.stored(sessions)
     local readers = { consul = consul_keys, etcd = etcd_keys, embedded = embedded_keys }
     local read = readers[settings.store]
     local all = {}
     for key, value in pairs(read()) do
-        all[key:sub(#settings.prefix + 2)] = value
+        key = key:sub(#settings.prefix + 2)
+        if sessions or not (key:find("^locks/") or key:find("^registry/")) then
+            all[key] = value
+        end
     end
     return all
 end
