@@ -188,7 +188,8 @@ blamed 0
 local dns = require("dns_fixture")
 dns.set("dead.test 60 127.0.0.8", "dead.test 60 127.0.0.9")
 f.configure("web", { { name = "a", host = "dead.test", port = $TEST_NGINX_BACKEND_PORT },
-                     { name = "b", host = "127.0.0.2", port = $TEST_NGINX_BACKEND_PORT } })
+                     { name = "b", host = "127.0.0.2", port = $TEST_NGINX_BACKEND_PORT } },
+            { max_errors = 10 })
 local errors = {}
 zedcup.bind("host_connect_error", function(_, data) errors[#errors + 1] = data.host.name .. ": " .. data.err end)
 for i = 1, 4 do

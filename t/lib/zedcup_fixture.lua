@@ -136,7 +136,8 @@ local function etcd_keys()
                                    range_end = settings.prefix .. "0" })
     local all = {}
     for _, entry in ipairs(answer.kvs or {}) do
-        all[ngx.decode_base64(entry.key)] = ngx.decode_base64(entry.value or "")
+        local value = ngx.decode_base64(entry.value or "")
+        all[ngx.decode_base64(entry.key)] = (value:gsub("%zflags=%d+$", ""))
     end
     return all
 end
@@ -293,6 +294,29 @@ function _M.wait_hosts(name, count)
         end
         return found == count and config
     end)
+end
+
+
+-- ---- events --------------------------------------------------------------------
+
+local told = {}
+
+
+--- Binds host_down and host_up, for events().
+function _M.note_events()
+    for _, event in ipairs({ "host_down", "host_up" }) do
+        assert(require("zedcup").bind(event, function(_, data)
+            told[#told + 1] = event .. " " .. data.host.name
+                              .. (data.healthcheck and " probe" or "")
+                              .. (data.err and ": " .. data.err or "")
+        end))
+    end
+end
+
+
+--- What was told so far, in this worker.
+function _M.events()
+    return table.concat(told, " | ")
 end
 
 

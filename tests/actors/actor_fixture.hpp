@@ -3,8 +3,11 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -161,6 +164,16 @@ inline std::vector<std::string> actor_fixture::take_kinds() {
   return kinds;
 }
 
+using make_behavior = std::function<caf::behavior(caf::event_based_actor*)>;
+
+/// A small actor. (Not sys.spawn(make): without an argument CAF 0.17 takes a
+/// reference to nothing, which UBSan minds.)
+inline caf::actor spawn_small(caf::actor_system& sys, make_behavior make) {
+  return sys.spawn([](caf::event_based_actor* self,
+                      const make_behavior& use) { return use(self); },
+                   std::move(make));
+}
+
 /// An actor that keeps what it is told, of some kinds of messages.
 template <class... Messages>
 struct recorder {
@@ -177,11 +190,12 @@ template <class... Messages>
 std::shared_ptr<recorder<Messages...>> spawn_recorder(caf::actor_system& sys) {
   auto made = std::make_shared<recorder<Messages...>>();
   auto* raw = made.get(); // the test keeps it until the actor is gone
-  made->actor = sys.spawn([raw](caf::event_based_actor*) -> caf::behavior {
-    return {[raw](const Messages& message) {
-      std::get<std::vector<Messages>>(raw->seen).push_back(message);
-    }...};
-  });
+  made->actor =
+      spawn_small(sys, [raw](caf::event_based_actor*) -> caf::behavior {
+        return {[raw](const Messages& message) {
+          std::get<std::vector<Messages>>(raw->seen).push_back(message);
+        }...};
+      });
   return made;
 }
 

@@ -19,12 +19,15 @@ public:
     ctx->http = http;
     put(place::store, spawn_consul_store(actors, ctx));
     put(place::writer,
-        actors.spawn([this](caf::event_based_actor* self) -> caf::behavior {
-          return {
-              [=](const msg::read_order& order) { ask_read(self, order); },
-              [=](const msg::commit_order& order) { ask_commit(self, order); },
-          };
-        }));
+        spawn_small(
+            actors, [this](caf::event_based_actor* self) -> caf::behavior {
+              return {
+                  [=](const msg::read_order& order) { ask_read(self, order); },
+                  [=](const msg::commit_order& order) {
+                    ask_commit(self, order);
+                  },
+              };
+            }));
   }
 
   void ask_read(caf::event_based_actor* self, const msg::read_order& order) {

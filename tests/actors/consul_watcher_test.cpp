@@ -21,20 +21,22 @@ public:
   void start_with(std::string_view json) {
     ctx->options.store = *parse_consul_options(json);
     ctx->http = http;
-    put(place::syncer, actors.spawn([this](caf::event_based_actor*)
-                                        -> caf::behavior {
-      return {
-          [this](const msg::instances_read& read) {
-            heard.push_back("instances " + std::to_string(read.tree->revision));
-          },
-          [this](const msg::global_read& read) {
-            heard.push_back("config " + std::to_string(read.tree->revision));
-          },
-          [this](const msg::trouble& trouble) {
-            heard.push_back("trouble " + trouble.text);
-          },
-      };
-    }));
+    put(place::syncer,
+        spawn_small(actors, [this](caf::event_based_actor*) -> caf::behavior {
+          return {
+              [this](const msg::instances_read& read) {
+                heard.push_back("instances " +
+                                std::to_string(read.tree->revision));
+              },
+              [this](const msg::global_read& read) {
+                heard.push_back("config " +
+                                std::to_string(read.tree->revision));
+              },
+              [this](const msg::trouble& trouble) {
+                heard.push_back("trouble " + trouble.text);
+              },
+          };
+        }));
     put(place::watcher, spawn_consul_watcher(actors, ctx));
   }
 

@@ -26,20 +26,22 @@ struct has_store {
 class watching : public has_store, public actor_fixture {
 public:
   watching() {
-    put(place::syncer, actors.spawn([this](caf::event_based_actor*)
-                                        -> caf::behavior {
-      return {
-          [this](const msg::instances_read& read) {
-            heard.push_back("instances " + std::to_string(read.tree->revision));
-          },
-          [this](const msg::global_read& read) {
-            heard.push_back("config " + std::to_string(read.tree->revision));
-          },
-          [this](const msg::trouble& trouble) {
-            heard.push_back("trouble " + trouble.text);
-          },
-      };
-    }));
+    put(place::syncer,
+        spawn_small(actors, [this](caf::event_based_actor*) -> caf::behavior {
+          return {
+              [this](const msg::instances_read& read) {
+                heard.push_back("instances " +
+                                std::to_string(read.tree->revision));
+              },
+              [this](const msg::global_read& read) {
+                heard.push_back("config " +
+                                std::to_string(read.tree->revision));
+              },
+              [this](const msg::trouble& trouble) {
+                heard.push_back("trouble " + trouble.text);
+              },
+          };
+        }));
     put(place::store, spawn_fake_store(actors, store));
     put(place::watcher, spawn_embedded_watcher(actors, ctx));
     store.revision = 1;

@@ -138,8 +138,9 @@ private:
 
 /// `store` must outlive the actor.
 inline caf::actor spawn_fake_store(caf::actor_system& sys, fake_store& store) {
-  return sys.spawn(
-      [&store](caf::event_based_actor* self) { return store.behavior(self); });
+  return spawn_small(sys, [&store](caf::event_based_actor* self) {
+    return store.behavior(self);
+  });
 }
 
 } // namespace zedcup::test

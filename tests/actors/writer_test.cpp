@@ -316,20 +316,21 @@ TEST_CASE_METHOD(writing, "writer: an answer that never comes is a failure",
 TEST_CASE_METHOD(writing, "writer: a slow store is not asked for ever",
                  "[writer]") {
   auto waiting = std::make_shared<std::deque<caf::response_promise>>();
-  auto slow = actors.spawn([this, waiting](caf::event_based_actor* self) {
-    return caf::behavior{
-        [=](const msg::commit_order& order) {
-          store.commits.push_back(order.ops);
-          waiting->push_back(self->make_response_promise());
-          self->delayed_send(self, 3s, 1);
-          return waiting->back();
-        },
-        [=](int) {
-          waiting->front().deliver(msg::commit_reply{away});
-          waiting->pop_front();
-        },
-    };
-  });
+  auto slow =
+      spawn_small(actors, [this, waiting](caf::event_based_actor* self) {
+        return caf::behavior{
+            [=](const msg::commit_order& order) {
+              store.commits.push_back(order.ops);
+              waiting->push_back(self->make_response_promise());
+              self->delayed_send(self, 3s, 1);
+              return waiting->back();
+            },
+            [=](int) {
+              waiting->front().deliver(msg::commit_reply{away});
+              waiting->pop_front();
+            },
+        };
+      });
   put(place::store, slow);
   order(1, "a", pool_of(1));
   pass(6s);
