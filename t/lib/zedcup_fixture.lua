@@ -136,8 +136,7 @@ local function etcd_keys()
                                    range_end = settings.prefix .. "0" })
     local all = {}
     for _, entry in ipairs(answer.kvs or {}) do
-        local value = ngx.decode_base64(entry.value or "")
-        all[ngx.decode_base64(entry.key)] = (value:gsub("%zflags=%d+$", ""))
+        all[ngx.decode_base64(entry.key)] = ngx.decode_base64(entry.value or "")
     end
     return all
 end
@@ -168,7 +167,8 @@ function _M.stored(sessions)
     for key, value in pairs(read()) do
         key = key:sub(#settings.prefix + 2)
         if sessions or not (key:find("^locks/") or key:find("^registry/")) then
-            all[key] = value
+            -- in etcd flags stand behind the value, see src/store/etcd_protocol.hpp
+            all[key] = (value:gsub("%zflags=%d+$", ""))
         end
     end
     return all
@@ -198,7 +198,6 @@ local function embedded_entry(key)
 end
 
 
--- Flags stand behind the value, see src/store/etcd_protocol.hpp.
 local function etcd_entry(key)
     local raw = etcd_keys()[settings.prefix .. "/" .. key]
     if not raw then
