@@ -3,6 +3,7 @@
 #include <chrono>
 #include <random>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "actors/guard.hpp"
@@ -15,6 +16,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr std::string_view down_mark = "/_down_by_zedcup";
 constexpr unsigned attempts_limit = 5;
 constexpr milliseconds first_retry{100}; ///< doubling: 1.5 s in all
 constexpr std::chrono::seconds commit_timeout{15};
@@ -106,18 +108,34 @@ struct writer_state {
     return checked.value ? "" : "nothing usable in it";
   }
 
-  /// What handler:config() adds for reading (`_idx`, `_pool`) is not stored.
+  /// What handler:config() adds for reading (`_idx`, `_pool`) is not stored. A
+  /// host that it shows as taken down by zedcup is stored as up: what is known
+  /// of it is cleared by this write, and read as an operator's own, the `false`
+  /// would keep it down for ever.
   static kv_leaves storable_leaves(const tree& root) {
+    auto all = root.flatten();
+    std::unordered_set<std::string> ours;
+    for (auto& [path, text] : all)
+      if (ends_with(path, down_mark) && text == "true")
+        ours.insert(path.substr(0, path.size() - down_mark.size()) + "/up");
     kv_leaves kept;
-    for (auto& leaf : root.flatten()) {
+    for (auto& leaf : all) {
       auto& path = leaf.first;
       // The empty path is a text of the root's own: empty, or it would have
       // been complained about.
-      if (!path.empty() && path.front() != '_' &&
-          path.find("/_") == std::string::npos)
-        kept.push_back(std::move(leaf));
+      if (path.empty() || path.front() == '_' ||
+          path.find("/_") != std::string::npos)
+        continue;
+      if (leaf.second == "false" && ours.count(path) != 0)
+        continue;
+      kept.push_back(std::move(leaf));
     }
     return kept;
+  }
+
+  static bool ends_with(std::string_view text, std::string_view tail) {
+    return text.size() >= tail.size() &&
+           text.substr(text.size() - tail.size()) == tail;
   }
 
   // ---- committing ----------------------------------------------------------

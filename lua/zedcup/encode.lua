@@ -20,6 +20,8 @@ local sub = string.sub
 
 local MAX_DEPTH = 16
 
+local DOWN_MARK = "_down_by_zedcup"
+
 local _M = {}
 
 local encode_value
@@ -90,7 +92,7 @@ local function arrange(value, path)
         local index = own_index(key, member)
         if type(key) == "number" and not index then
             plain[#plain + 1] = key
-        elseif index or type(key) ~= "string" or sub(key, 1, 1) ~= "_" then
+        elseif index or type(key) ~= "string" or sub(key, 1, 1) ~= "_" or key == DOWN_MARK then
             local ok, err = place(members, index or key, member, path)
             if not ok then
                 return nil, err
@@ -186,7 +188,7 @@ end
 
 
 --- A configuration as JSON. Keys that begin with "_" are for readers and left
---- out.
+--- out, but for `_down_by_zedcup`, which the writer must know of.
 ---@param config table
 ---@return string|nil json
 ---@return string|nil err names the place

@@ -155,6 +155,22 @@ TEST_CASE_METHOD(writing, "writer: keys of ours are not stored", "[writer]") {
                                            {"pools/1/hosts/1/a_b", "3"}});
 }
 
+TEST_CASE_METHOD(writing,
+                 "writer: a configuration that was read while a host was down "
+                 "does not keep it down",
+                 "[writer]") {
+  order(1, "a",
+        R"({"pools": [{"hosts": [
+          {"host": "a", "port": 1, "up": false, "_down_by_zedcup": true},
+          {"host": "b", "port": 2, "up": false},
+          {"host": "c", "port": 3, "up": true, "_down_by_zedcup": true}]}]})");
+  CHECK(answer().error == "");
+  auto stored = instance("a");
+  CHECK(stored.count("pools/1/hosts/1/up") == 0);
+  CHECK(stored["pools/1/hosts/2/up"] == "false");
+  CHECK(stored["pools/1/hosts/3/up"] == "true");
+}
+
 TEST_CASE_METHOD(writing, "writer: an instance without a key gets one",
                  "[writer]") {
   for (auto* json :

@@ -34,14 +34,16 @@ expect_only "the first pool serves" 40 "web01 web02"
 
 stop_nginx web01
 expect_only "web01 is stopped: no request fails" 40 "web02"
-grep -q 'event: host_connect_error demo/primary/web01' "$work/front.log" ||
-    bad "no host_connect_error event for web01"
-ok "its connect errors were reported as events"
+told() { grep -q "event: $1 demo/primary/$2" "$work/front.log"; }
+told host_connect_error web01 || bad "no host_connect_error event for web01"
+wait_until 5 told host_down web01 || bad "web01 is not taken down"
+ok "its connect errors and that it is down were told as events"
 
 start_nginx web01
+wait_until 15 told host_up web01 || bad "web01 is started again, but not brought back"
 back() { [ "$(get /)" = web01 ]; }
 wait_until 5 back || bad "web01 is started again, but gets no requests"
-ok "web01 is started again and gets requests"
+ok "web01 is started again, passes its health checks and gets requests"
 
 set_host 'host=web02&up=false'
 expect_only "web02 is drained" 20 "web01"
@@ -51,6 +53,8 @@ expect_only "the first pool is gone: the second serves" 20 "dr01 dr02"
 
 start_nginx web01
 set_host 'host=web02&up=true&weight=3'
+both() { case $(spread 8) in web01=*\ web02=*) ;; *) return 1 ;; esac }
+wait_until 15 both || bad "not both hosts of the first pool are back: $(spread 8)"
 seen=$(spread 80)
 heavy=${seen##*web02=}
 case $seen in

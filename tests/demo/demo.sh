@@ -89,7 +89,8 @@ Try, from another terminal:
   kill \$(cat $work/web01.pid)          stop a backend: requests go on
   curl '$url/_set?host=web02&up=false'  drain a host
   curl '$url/_set?host=web02&up=true&weight=3'   bring it back with more weight
-  nginx -p $work -e $work/web01.log -c $work/web01.conf    start web01 again
+  nginx -p $work -e $work/web01.log -c $work/web01.conf    start web01 again:
+                                        two good health checks bring it back
 
 Events as they happen (Ctrl-C ends everything):
 END
