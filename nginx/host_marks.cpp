@@ -137,14 +137,16 @@ void host_marks::kept(const host_errors& errors) {
   if (at.host == nullptr || !at.host->up)
     return;
   const auto id = raw(id_of(errors.host));
+  // A probe's own, which is longer where it comes more seldom.
+  const auto window =
+      static_cast<uint64_t>(std::chrono::milliseconds(errors.window).count());
   bool tells = false;
   {
     locked_errors table;
     uint32_t count = 0;
     if (errors.by_probe)
-      (void)ngx_http_zedcup_errors_add(table.get(), &id, errors.count,
-                                       window_of(*at.pool), errors.max_errors,
-                                       now_ms(), &count);
+      (void)ngx_http_zedcup_errors_add(table.get(), &id, errors.count, window,
+                                       errors.max_errors, now_ms(), &count);
     auto* known = ngx_http_zedcup_errors_find(table.get(), &id, 0);
     tells = known != nullptr && known->marked != 0 && known->told == 0;
     if (tells) {
