@@ -19,6 +19,9 @@ constexpr size_t drain_budget = 256;
 constexpr std::chrono::seconds apply_patience{10};
 /// How long a quitting worker waits for hosts that it is about to take down.
 constexpr std::chrono::seconds settle_patience{5};
+/// And what it leaves to the workers that stay: there may be no Lua any more
+/// to hear its events.
+constexpr milliseconds quitting_lag{1000};
 /// How long create_handler may wait for the very first content.
 constexpr milliseconds first_sync_patience{2000};
 
@@ -168,7 +171,7 @@ void runtime::note_names(const zone_content& content) {
 
 void runtime::look() {
   check_asks();
-  marks_.expire();
+  marks_.expire(quits_ ? quitting_lag : milliseconds{0});
   // Before the content: a mark ends when content says the same.
   marks_.fetch();
   const bool changed = ngx_http_zedcup_zone_changed(zone_seen_) != 0;

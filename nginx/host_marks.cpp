@@ -163,15 +163,16 @@ void host_marks::kept(const host_errors& errors) {
   apply(false);
 }
 
-void host_marks::expire() {
+void host_marks::expire(std::chrono::milliseconds late) {
   const auto next =
       ngx_http_zedcup_errors_next_end(ngx_http_zedcup_zone_errors());
-  if (next == 0 || next > now_ms())
+  const auto now = now_ms();
+  if (next == 0 || next + static_cast<uint64_t>(late.count()) > now)
     return;
   seen_marks ended;
   {
     locked_errors errors;
-    ngx_http_zedcup_errors_expire(errors.get(), now_ms(), collect_mark, &ended);
+    ngx_http_zedcup_errors_expire(errors.get(), now, collect_mark, &ended);
   }
   if (!ended.empty())
     ngx_http_zedcup_worker_ring();
