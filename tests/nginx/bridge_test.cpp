@@ -374,6 +374,31 @@ TEST_CASE_METHOD(bridged, "bridge: a quitting worker waits for its reports",
 }
 
 TEST_CASE_METHOD(bridged,
+                 "bridge: a worker that has long been quitting waits for new "
+                 "reports too",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  push_instance("a", 80, 5);
+  drain();
+  auto* handle = worker().instances().acquire("a");
+  worker().exiting();
+  push(outcomes_settled{1});
+  drain();
+  zedcup_ffi_state_t state{};
+  worker().state(state);
+  CHECK(state.settling == 0);
+  ngx_current_msec = ngx_current_msec + 60000; // a long download
+  worker().failed(*handle, 0, 0, "refused");
+  registry::release(handle);
+  worker().state(state);
+  CHECK(state.settling == 1);
+  drain();
+  worker().state(state);
+  CHECK(state.settling == 1);
+}
+
+TEST_CASE_METHOD(bridged,
                  "bridge: a quitting worker leaves the end of marks to others",
                  "[bridge]") {
   start();
