@@ -55,8 +55,9 @@ struct sent_change {
   uint64_t up_index = 0;
 
   /// Whether what stands there now is what we wanted to write, and newer than
-  /// what we had read.
+  /// what we had read. A change that only removes is simply made again.
   bool is_done(const host_reading& now) const {
+    bool written = false;
     for (auto& op : change.ops) {
       if (op.what != kv_op::verb::set_if)
         continue;
@@ -67,8 +68,9 @@ struct sent_change {
       if (!entry || entry->modify_index == op.index ||
           entry->value != op.value || entry->flags != op.flags)
         return false;
+      written = true;
     }
-    return true;
+    return written;
   }
 
 private:

@@ -103,7 +103,8 @@ void prober_notes::write_all() {
   const auto store = lookup(self_->system(), place::store);
   if (!store)
     return;
-  for (auto& one : batches(time_point::max(), transactions_at_once))
+  for (auto& one :
+       batches(time_point::max() - host_interval, transactions_at_once))
     caf::anon_send(store, msg::commit_order{std::move(one)});
 }
 

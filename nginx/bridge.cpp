@@ -17,8 +17,9 @@ using steady = std::chrono::steady_clock;
 constexpr size_t drain_budget = 256;
 /// From commit to applied, before the caller is told that it takes too long.
 constexpr std::chrono::seconds apply_patience{10};
-/// How long a quitting worker waits for hosts that it is about to take down.
-constexpr std::chrono::seconds settle_patience{5};
+/// Marks whose time has come a quitting worker leaves to those that stay, for
+/// so long: it may have no dispatcher any more to hear the event.
+constexpr milliseconds quitting_lag{1000};
 /// How long create_handler may wait for the very first content.
 constexpr milliseconds first_sync_patience{2000};
 
@@ -168,7 +169,7 @@ void runtime::note_names(const zone_content& content) {
 
 void runtime::look() {
   check_asks();
-  marks_.expire();
+  marks_.expire(quits_ ? quitting_lag : milliseconds{0});
   // Before the content: a mark ends when content says the same.
   marks_.fetch();
   const bool changed = ngx_http_zedcup_zone_changed(zone_seen_) != 0;
@@ -418,7 +419,7 @@ void runtime::lead(bool leads) {
 void runtime::exiting() {
   send_failures();
   reported_ = system_->leave();
-  quits_ = steady::now() + settle_patience;
+  quits_ = ngx_current_msec + settle_patience_ms;
   to_lua_.wake();
 }
 

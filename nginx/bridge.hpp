@@ -54,6 +54,9 @@ public:
   const std::string& global_json() const { return global_json_; }
 
 private:
+  /// How long a quitting worker waits for hosts that it is about to take down.
+  static constexpr ngx_msec_t settle_patience_ms = 5000;
+
   runtime(system_options options, void* lua_semaphore);
 
   void load_zone();
@@ -100,8 +103,7 @@ private:
   std::vector<host_errors> failures_; ///< of this turn of the loop
   uint64_t reported_ = 0;             ///< number of the last report
   uint64_t settled_ = 0;              ///< and of the last that is done with
-  std::optional<std::chrono::steady_clock::time_point>
-      quits_; ///< at the latest
+  std::optional<ngx_msec_t> quits_;   ///< done with them at the latest
 
   bool leads_ = false;
   bool synced_ = false;

@@ -100,6 +100,8 @@ bool runtime::failed(const registry::handle& instance, uint32_t pool,
     return false;
   if (!found->persist)
     return found->marked;
+  if (quits_) // a request that outlives the reload for long is waited for too
+    quits_ = ngx_current_msec + settle_patience_ms;
   for (auto& known : failures_)
     if (known.host == found->errors.host) {
       ++known.count;
@@ -137,7 +139,7 @@ void runtime::on(outcomes_settled& message) {
 
 bool runtime::settling() const {
   return (reported_ != settled_ || !failures_.empty()) &&
-         (!quits_ || std::chrono::steady_clock::now() < *quits_);
+         (!quits_ || ngx_current_msec < *quits_);
 }
 
 void runtime::tell_lua(unsigned scopes, const host_event& event) {

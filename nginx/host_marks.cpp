@@ -137,14 +137,16 @@ void host_marks::kept(const host_errors& errors) {
   if (at.host == nullptr || !at.host->up)
     return;
   const auto id = raw(id_of(errors.host));
+  // A probe's own, which is longer where it comes more seldom.
+  const auto window =
+      static_cast<uint64_t>(std::chrono::milliseconds(errors.window).count());
   bool tells = false;
   {
     locked_errors table;
     uint32_t count = 0;
     if (errors.by_probe)
-      (void)ngx_http_zedcup_errors_add(table.get(), &id, errors.count,
-                                       window_of(*at.pool), errors.max_errors,
-                                       now_ms(), &count);
+      (void)ngx_http_zedcup_errors_add(table.get(), &id, errors.count, window,
+                                       errors.max_errors, now_ms(), &count);
     auto* known = ngx_http_zedcup_errors_find(table.get(), &id, 0);
     tells = known != nullptr && known->marked != 0 && known->told == 0;
     if (tells) {
@@ -161,15 +163,16 @@ void host_marks::kept(const host_errors& errors) {
   apply(false);
 }
 
-void host_marks::expire() {
+void host_marks::expire(std::chrono::milliseconds late) {
   const auto next =
       ngx_http_zedcup_errors_next_end(ngx_http_zedcup_zone_errors());
-  if (next == 0 || next > now_ms())
+  const auto now = now_ms();
+  if (next == 0 || next + static_cast<uint64_t>(late.count()) > now)
     return;
   seen_marks ended;
   {
     locked_errors errors;
-    ngx_http_zedcup_errors_expire(errors.get(), now_ms(), collect_mark, &ended);
+    ngx_http_zedcup_errors_expire(errors.get(), now, collect_mark, &ended);
   }
   if (!ended.empty())
     ngx_http_zedcup_worker_ring();

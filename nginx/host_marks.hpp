@@ -4,6 +4,7 @@
 // the store has been heard of it, and without it. Event-loop thread only.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -52,7 +53,8 @@ public:
   void kept(const host_errors& errors);
 
   /// Ends marks whose time has come, on behalf of the node.
-  void expire();
+  /// @param late only when that was so long ago and no other worker did it.
+  void expire(std::chrono::milliseconds late = {});
 
   /// Reads the marks, if they changed; apply() makes this worker serve so.
   /// @param release false: marks that are gone stay, for the content that they

@@ -287,6 +287,21 @@ TEST_CASE_METHOD(outcomes_fixture,
   CHECK(done[0].error.find("operator") != std::string::npos);
 }
 
+TEST_CASE_METHOD(outcomes_fixture,
+                 "outcomes: a reset that the store refused is sent again",
+                 "[outcomes]") {
+  fail(2);
+  pass(2s);
+  script(4, fake_store::fate::served);
+  store.script.push_back(away());
+  order(host_order::verb::reset_errors);
+  pass(4s);
+  CHECK(at(count_key) == "-");
+  auto done = take<host_done>();
+  REQUIRE(done.size() == 1);
+  CHECK(done[0].error.empty());
+}
+
 TEST_CASE_METHOD(outcomes_fixture, "outcomes: orders are carried out in order",
                  "[outcomes]") {
   order(host_order::verb::count_error, 1);

@@ -7,6 +7,8 @@
 using namespace zedcup;
 using namespace zedcup::test;
 
+extern "C" volatile ngx_msec_t ngx_current_msec;
+
 namespace {
 
 using lines = std::vector<std::string>;
@@ -369,6 +371,56 @@ TEST_CASE_METHOD(bridged, "bridge: a quitting worker waits for its reports",
   drain();
   worker().state(state);
   CHECK(state.settling == 0);
+}
+
+TEST_CASE_METHOD(bridged,
+                 "bridge: a worker that has long been quitting waits for new "
+                 "reports too",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  push_instance("a", 80, 5);
+  drain();
+  auto* handle = worker().instances().acquire("a");
+  worker().exiting();
+  push(outcomes_settled{1});
+  drain();
+  zedcup_ffi_state_t state{};
+  worker().state(state);
+  CHECK(state.settling == 0);
+  ngx_current_msec = ngx_current_msec + 60000; // a long download
+  worker().failed(*handle, 0, 0, "refused");
+  registry::release(handle);
+  worker().state(state);
+  CHECK(state.settling == 1);
+  drain();
+  worker().state(state);
+  CHECK(state.settling == 1);
+}
+
+TEST_CASE_METHOD(bridged,
+                 "bridge: a quitting worker leaves the end of marks to others",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  push_instance("a", 80, 5);
+  drain();
+  auto* handle = worker().instances().acquire("a");
+  for (int i = 0; i < 3; ++i)
+    worker().failed(*handle, 0, 0, "refused");
+  registry::release(handle);
+  drain();
+  REQUIRE(nginx().actors.errors.size() == 1);
+  push(errors_kept{nginx().actors.errors[0]});
+  drain();
+  worker().exiting();
+  to_lua();
+  ngx_current_msec = ngx_current_msec + 60500;
+  worker().look();
+  CHECK(to_lua().empty()); // nobody here may be left to tell it
+  ngx_current_msec = ngx_current_msec + 2000;
+  worker().look(); // but there is no other
+  CHECK_FALSE(to_lua().empty());
 }
 
 TEST_CASE_METHOD(bridged, "bridge: what another leader told is not told again",

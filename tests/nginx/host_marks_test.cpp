@@ -216,6 +216,25 @@ TEST_CASE_METHOD(node, "marks: a probe's errors count here without a store",
   CHECK(one.picks() == ports{81, 81, 81});
 }
 
+TEST_CASE_METHOD(node,
+                 "marks: a probe's errors count as long as the probe says",
+                 "[marks]") {
+  one.serve(content({{80}, {81}}, false));
+  host_errors errors;
+  errors.host = {"a", 1, 1, "10.0.0.1", 80};
+  errors.count = 1;
+  errors.by_probe = true;
+  errors.window = std::chrono::seconds{400}; // it comes every 100 seconds
+  for (int i = 0; i < 3; ++i) {
+    one.marks.kept(errors);
+    ngx_current_msec = ngx_current_msec + 100000;
+  }
+  CHECK(one.take() == lines{"down 80 3", "down 80 4"});
+  one.marks.expire(); // before the next one would tell
+  one.look();
+  CHECK(one.picks() == ports{81, 81, 81});
+}
+
 TEST_CASE_METHOD(node, "marks: with persist_errors = false all stays here",
                  "[marks]") {
   one.serve(content({{80}, {81}}, false));
