@@ -75,15 +75,16 @@ host_marks::place host_marks::find(const host_ref& host) const {
   return {};
 }
 
-host_marks::place host_marks::find(const host_id& id) const {
+/// Of every host: one pass for however many are looked for.
+std::map<host_marks::host_id, host_marks::place> host_marks::places() const {
+  std::map<host_id, place> all;
   for (auto& name : instances_.names()) {
     auto& config = instances_.find(name)->config();
     for (auto& pool : config.pools)
       for (auto& host : pool.hosts)
-        if (id_of(name, pool, host) == id)
-          return {&config, &pool, &host};
+        all[id_of(name, pool, host)] = {&config, &pool, &host};
   }
-  return {};
+  return all;
 }
 
 bool host_marks::is_marked(const std::string& instance, const pool_config& pool,
@@ -174,12 +175,15 @@ void host_marks::expire(std::chrono::milliseconds late) {
     locked_errors errors;
     ngx_http_zedcup_errors_expire(errors.get(), now, collect_mark, &ended);
   }
-  if (!ended.empty())
-    ngx_http_zedcup_worker_ring();
+  if (ended.empty())
+    return;
+  ngx_http_zedcup_worker_ring();
+  const auto all = places();
   for (auto& mark : ended) {
-    const auto at = find(host_id{mark.id.a, mark.id.b});
-    if (at.host == nullptr || !at.host->up)
+    const auto found = all.find(host_id{mark.id.a, mark.id.b});
+    if (found == all.end() || !found->second.host->up)
       continue;
+    const auto& at = found->second;
     const auto ref = ref_of(at.instance->name, *at.pool, *at.host);
     log(NGX_LOG_WARN, text_of(ref) + " is back in this node's rotation");
     if (mark.told != 0)
@@ -238,18 +242,24 @@ void host_marks::tell_changes(const std::map<host_id, bool>& old) {
     auto at = all.find(id);
     return at != all.end() && at->second;
   };
-  auto tell = [&](const host_id& id, bool up) {
-    const auto at = find(id);
-    if (at.host != nullptr && at.host->up)
-      tell_here(up, ref_of(at.instance->name, *at.pool, *at.host), false, {},
-                scope_worker);
-  };
+  std::vector<std::pair<host_id, bool>> changes; // and whether it came up
   for (auto& [id, told] : marks_)
     if (told && !told_in(old, id))
-      tell(id, false);
+      changes.emplace_back(id, false);
   for (auto& [id, told] : old)
     if (told && marks_.count(id) == 0)
-      tell(id, true);
+      changes.emplace_back(id, true);
+  if (changes.empty())
+    return;
+  const auto all = places();
+  for (auto& [id, up] : changes) {
+    const auto found = all.find(id);
+    if (found == all.end() || !found->second.host->up)
+      continue;
+    const auto& at = found->second;
+    tell_here(up, ref_of(at.instance->name, *at.pool, *at.host), false, {},
+              scope_worker);
+  }
 }
 
 void host_marks::drop(const host_id& id) {

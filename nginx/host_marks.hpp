@@ -89,7 +89,7 @@ private:
                 const host_config& host) const;
   host_id id_of(const host_ref& host) const;
   place find(const host_ref& host) const;
-  place find(const host_id& id) const;
+  std::map<host_id, place> places() const;
   void tell_here(bool up, const host_ref& host, bool by_probe, std::string err,
                  unsigned scopes);
   void tell_changes(const std::map<host_id, bool>& fresh);

@@ -1,5 +1,7 @@
 #include "health/process_mark.hpp"
 
+#include <cerrno>
+#include <csignal>
 #include <unistd.h>
 
 #include <array>
@@ -109,7 +111,10 @@ bool process_mark::knows_ended(const process_mark& other) const {
     return false;
   if (other.pid == pid && other.ticks == ticks)
     return other.run == run;
-  return start_ticks(other.pid) != other.ticks;
+  const auto seen = start_ticks(other.pid);
+  if (seen == 0) // or /proc hides other users' processes
+    return kill(static_cast<pid_t>(other.pid), 0) != 0 && errno == ESRCH;
+  return seen != other.ticks;
 }
 
 } // namespace zedcup
