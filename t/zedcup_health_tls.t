@@ -38,6 +38,7 @@ server {
     location / { return 200 "client $ssl_client_s_dn"; }
     location = /grpc.health.v1.Health/Check {
         content_by_lua_block {
+            ngx.req.read_body() -- or nginx resets the stream
             ngx.header["content-type"] = "application/grpc"
             ngx.header["grpc-status"] = "0"
             ngx.print("\0\0\0\0\2\8\1")

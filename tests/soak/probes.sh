@@ -144,7 +144,7 @@ wait_until 20 all_after "$from" || bad "no probes after the node's death"
 first=$(first_after "$from")
 took=$(resumed_after "$from")
 # the session's end, no lock-delay, and what it takes to notice and connect …
-within "$first" 0 $((ttl)).3 || bad "node killed: the first probe is after $first s"
+within "$first" 0 $ttl.3 || bad "node killed: the first probe is after $first s"
 ok "node killed: the first probe is after $first s (session_ttl $ttl s)"
 # … and each host's turn
 within "$took" 0 $((ttl + 2)) || bad "node killed: probes resume after $took s"
