@@ -24,6 +24,7 @@ constexpr size_t max_in_flight = 256;
 constexpr milliseconds tick{20}; ///< probes are begun in groups of so long
 constexpr seconds read_timeout{5};
 constexpr seconds complaint_interval{60};
+constexpr seconds reminder_interval{3600}; ///< of one instance's settings
 
 /// A host that is checked.
 struct checked_host {
@@ -69,6 +70,7 @@ struct prober_state {
   uint64_t timer = 0; ///< the wake that counts
   std::optional<time_point> wakes_at;
   std::optional<time_point> complained;
+  std::map<std::string, time_point> named; ///< by instance and its TLS files
 
   time_point now() const { return self->clock().now(); }
 
@@ -105,6 +107,7 @@ struct prober_state {
     calendar.clear();
     flights.clear();
     inherited.clear();
+    named.clear();
     notes->clear();
     wakes_at.reset();
   }
@@ -305,6 +308,8 @@ struct prober_state {
   void conclude(checked_host& host, const judgement& found) {
     if (found.what == verdict::none)
       return complain(found.why);
+    if (found.what == verdict::misconfigured)
+      return complain_of_settings(*host.what, found.why);
     const bool good = found.what == verdict::good;
     if (!good)
       host.good = 0;
@@ -342,6 +347,21 @@ struct prober_state {
       return;
     complained = now();
     ctx->log->error("a health check could not be made: {}", why);
+  }
+
+  /// Nor do settings that make its probes impossible: one line for all hosts.
+  void complain_of_settings(const probe& what, const std::string& why) {
+    const auto& with = *what.request.endpoint;
+    const auto key = what.host.instance + '\n' + with.ca_cert + '\n' +
+                     with.client_cert + '\n' + with.client_key;
+    const auto [last, first_time] = named.try_emplace(key, now());
+    if (!first_time && now() - last->second < reminder_interval)
+      return;
+    last->second = now();
+    ctx->log->error(
+        "{}: health checks of its hosts count for nothing: pools[{}].hosts[{}] "
+        "at {}",
+        what.host.instance, what.host.pool, what.host.host, why);
   }
 };
 

@@ -122,9 +122,6 @@ void decode_ssl(table_reader& fields, complaint_log& log,
   out.ssl->on = tls.has_value();
   if (tls)
     out.ssl->how = std::move(*tls);
-  const tree* file = out.ssl->how.extra.find("ca_cert");
-  if (file != nullptr && file->is_leaf())
-    out.ssl->ca_cert = *file->text;
 }
 
 void decode_body(table_reader& fields, std::string& out) {

@@ -122,6 +122,7 @@ void decode_tls(table_reader& table, complaint_log& log,
   fields.boolean("verify", tls.verify);
   decode_sni_name(fields, tls.sni_name);
   decode_client_cert(fields, tls);
+  decode_path(fields, "ca_cert", tls.ca_cert);
   tls.extra = fields.unknown();
   out = std::move(tls);
 }

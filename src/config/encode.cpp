@@ -49,6 +49,8 @@ void write_tls(json_writer& out, const std::optional<tls_config>& tls) {
     write_text(out, "client_cert", tls->client_cert);
     write_text(out, "client_key", tls->client_key);
   }
+  if (!tls->ca_cert.empty())
+    write_text(out, "ca_cert", tls->ca_cert);
   out.members(tls->extra);
   out.end_object();
 }

@@ -23,7 +23,6 @@ enum class probe_kind {
 struct probe_tls {
   bool on = false;
   tls_config how;
-  std::string ca_cert; ///< PEM file; empty: the system's trust store
 };
 
 struct healthcheck_config {

@@ -20,10 +20,10 @@ bool same_name(std::string_view a, std::string_view b) {
                     [&](char x, char y) { return small(x) == small(y); });
 }
 
-bool is_ip(const std::string& address) {
-  const bool digits = address.find_first_not_of("0123456789.") ==
-                      std::string::npos; // no host name: normalise_address()
-  return digits || address.front() == '[';
+std::string without_brackets(const std::string& address) {
+  if (address.empty() || address.front() != '[')
+    return address;
+  return address.substr(1, address.size() - 2);
 }
 
 probe_tls tls_of(const instance_config& instance,
@@ -32,12 +32,8 @@ probe_tls tls_of(const instance_config& instance,
     return *check.ssl;
   probe_tls tls;
   tls.on = instance.ssl.has_value();
-  if (!tls.on)
-    return tls;
-  tls.how = *instance.ssl;
-  const tree* file = tls.how.extra.find("ca_cert");
-  if (file != nullptr && file->is_leaf())
-    tls.ca_cert = *file->text;
+  if (tls.on)
+    tls.how = *instance.ssl;
   return tls;
 }
 
@@ -48,20 +44,17 @@ std::shared_ptr<http_endpoint> endpoint_of(const host_config& host,
   if (is_unix_address(host.address)) {
     to->unix_path = host.address.substr(5);
     to->host = "localhost";
-  } else if (host.address.front() == '[') {
-    to->host = host.address.substr(1, host.address.size() - 2);
   } else {
-    to->host = host.address;
+    to->host = without_brackets(host.address);
   }
   to->tls = tls.on;
   to->verify = tls.how.verify;
-  to->sni_host = tls.how.sni_name;
+  to->sni_host = without_brackets(tls.how.sni_name);
   to->client_cert = tls.how.client_cert;
   to->client_key = tls.how.client_key;
-  // As in requests: an address alone has no name that could be checked.
-  to->verify_name =
-      !to->sni_host.empty() || (to->unix_path.empty() && !is_ip(host.address));
-  to->ca_cert = tls.ca_cert;
+  // As in requests: nobody in particular is expected at a unix socket.
+  to->verify_name = !to->sni_host.empty() || to->unix_path.empty();
+  to->ca_cert = tls.how.ca_cert;
   return to;
 }
 
@@ -201,9 +194,10 @@ std::shared_ptr<const probe> make_probe(const instance_config& instance,
 judgement judge(const probe& asked, const result<http_response>& answer) {
   if (!answer) {
     const auto& problem = answer.error();
-    const bool ours = problem.code == errc::cancelled ||
-                      problem.code == errc::exhausted ||
-                      problem.code == errc::invalid_argument;
+    if (problem.code == errc::invalid_argument)
+      return {verdict::misconfigured, problem.message};
+    const bool ours =
+        problem.code == errc::cancelled || problem.code == errc::exhausted;
     return {ours ? verdict::none : verdict::bad, problem.message};
   }
   switch (asked.kind) {

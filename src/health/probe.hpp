@@ -51,11 +51,14 @@ enum class verdict {
   good,
   bad,
   none, ///< nothing is known: it could not be sent, or was given up
+  /// As `none`, and will stay so until someone changes the instance's settings
+  /// or the files that they name.
+  misconfigured,
 };
 
 struct judgement {
   verdict what = verdict::none;
-  std::string why; ///< of `bad` and `none`
+  std::string why; ///< of all but `good`
 };
 
 judgement judge(const probe& asked, const result<http_response>& answer);

@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+
+#include "net/tls_files.hpp"
 
 namespace zedcup {
 namespace {
@@ -65,6 +66,9 @@ errc code_of(CURLcode code) noexcept {
   }
 }
 
+/// A file that is replaced is read again so soon; by default after a day.
+[[maybe_unused]] constexpr long ca_cache_seconds = 10;
+
 bool is_tls_error(CURLcode code) noexcept {
   return code == CURLE_SSL_CONNECT_ERROR || code == CURLE_SSL_CERTPROBLEM ||
          code == CURLE_SSL_CIPHER || code == CURLE_PEER_FAILED_VERIFICATION ||
@@ -86,7 +90,7 @@ status curl_exchange::check() const {
   if (!printable(request_.method_name) ||
       request_.method_name.find(' ') != std::string::npos)
     return error{errc::invalid_argument, "http: unusable method"};
-  return success();
+  return to.tls ? check_tls_files(to) : success();
 }
 
 status curl_exchange::prepare() {
@@ -203,12 +207,22 @@ void curl_exchange::set_tls() {
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, to.verify ? 1L : 0L);
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST,
                    to.verify && to.verify_name ? 2L : 0L);
-  if (!to.ca_cert.empty())
+  if (!to.ca_cert.empty()) {
     curl_easy_setopt(easy, CURLOPT_CAINFO, to.ca_cert.c_str());
+    curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr); // not the system's too
+#if LIBCURL_VERSION_NUM >= 0x075700
+    curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, ca_cache_seconds);
+#endif
+  }
+  // A resumed session would show a certificate of some time ago.
+  if (request_.probe)
+    curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
   if (!to.client_cert.empty())
     curl_easy_setopt(easy, CURLOPT_SSLCERT, to.client_cert.c_str());
-  if (!to.client_key.empty())
+  if (!to.client_key.empty()) {
     curl_easy_setopt(easy, CURLOPT_SSLKEY, to.client_key.c_str());
+    curl_easy_setopt(easy, CURLOPT_KEYPASSWD, ""); // never ask at a terminal
+  }
 }
 
 bool curl_exchange::add_header(const std::string& line) {
@@ -311,6 +325,21 @@ bool curl_exchange::take_body(std::string_view piece) {
   return true;
 }
 
+/// Whether the trusted certificates say nothing about the server's, neither
+/// good nor bad.
+bool curl_exchange::lacks_issuer(CURLcode code) const {
+  if (code == CURLE_SSL_CACERT_BADFILE)
+    return true; // a system without certificates
+  if (code != CURLE_PEER_FAILED_VERIFICATION)
+    return false;
+  long reason = 0;
+  curl_easy_getinfo(easy_.get(), CURLINFO_SSL_VERIFYRESULT, &reason);
+  // X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, _DEPTH_ZERO_SELF_SIGNED_CERT,
+  // _SELF_SIGNED_CERT_IN_CHAIN, _UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
+  // _UNABLE_TO_VERIFY_LEAF_SIGNATURE of OpenSSL's x509_vfy.h.
+  return reason == 2 || (reason >= 18 && reason <= 21);
+}
+
 error curl_exchange::explain(CURLcode code) const {
   const auto& to = *request_.endpoint;
   const auto where =
@@ -335,6 +364,11 @@ error curl_exchange::explain(CURLcode code) const {
     return {errc::exhausted, where + "no descriptor or memory left here"};
   const char* const text =
       text_[0] != '\0' ? text_.data() : curl_easy_strerror(code);
+  if (request_.probe && to.ca_cert.empty() && lacks_issuer(code))
+    return {errc::invalid_argument,
+            where + "TLS: " + text +
+                ": this system does not know who issued its certificate; "
+                "ssl/ca_cert must name a file that does"};
   return {code_of(code), where + (is_tls_error(code) ? "TLS: " : "") + text};
 }
 

@@ -46,6 +46,7 @@ private:
   void set_method();
   void set_timeouts();
   void set_tls();
+  bool lacks_issuer(CURLcode code) const;
   status set_headers();
   bool add_header(const std::string& line);
   error explain(CURLcode code) const;

@@ -31,7 +31,7 @@ struct http_endpoint {
   /// the connection still goes to `host`. Empty: `host` itself.
   std::string sni_host;
   bool verify_name = true; ///< TLS: false checks the chain only
-  std::string ca_cert;     ///< PEM file; empty: the system's trust store
+  std::string ca_cert; ///< PEM file, alone trusted; empty: the system's store
   std::string client_cert; ///< PEM file
   std::string client_key;  ///< PEM file
 
@@ -70,7 +70,9 @@ struct http_request {
   bool http2 = false;        ///< HTTP/2: prior knowledge, or TLS with ALPN
 
   /// A health check: what fails for want of descriptors or memory of this
-  /// process is errc::exhausted, and buffers are small.
+  /// process is errc::exhausted, a certificate that cannot be judged for want
+  /// of a `ca_cert` is errc::invalid_argument, no TLS session is resumed, and
+  /// buffers are small.
   bool probe = false;
 
   /// Streams: called on the driver's thread with each piece of the body as it

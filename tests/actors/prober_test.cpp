@@ -202,6 +202,41 @@ TEST_CASE_METHOD(prober_case, "prober: its own trouble is nobody's error",
 }
 
 TEST_CASE_METHOD(prober_case,
+                 "prober: settings that prevent probes are named once an hour",
+                 "[prober]") {
+  const auto two_hosts = one_host + R"(, {"host": "10.0.0.2", "port": 80})";
+  const auto lines = [&] {
+    const auto all = take_log();
+    return std::count_if(all.begin(), all.end(), [](const auto& line) {
+      return line.find("web: health checks of its hosts count for nothing") !=
+             std::string::npos;
+    });
+  };
+  const auto fail = [&](int count) {
+    for (; count > 0; --count) {
+      while (http->count("/") == 0)
+        pass(100ms);
+      http->take("/").on_done(error{errc::invalid_argument, "no file"});
+      settle();
+    }
+  };
+  lock(true, 10000s);
+  show(two_hosts);
+  fail(6);
+  CHECK(lines() == 1);
+  pass(3600s);
+  fail(6);
+  CHECK(lines() == 1);
+  show_instance(R"({"ssl": {"ca_cert": "/other"},
+      "healthcheck": {"interval": 1}, "pools": [{"hosts": [)" +
+                two_hosts + "]}]}");
+  fail(6); // two of them as they were asked before
+  CHECK(lines() == 1);
+  CHECK(told->take<msg::errors_seen>().empty());
+  CHECK(written() == 0);
+}
+
+TEST_CASE_METHOD(prober_case,
                  "prober: min_rises good probes bring a fallen host back",
                  "[prober]") {
   lock(true);

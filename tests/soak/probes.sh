@@ -90,6 +90,11 @@ resumed_after() {
         END { for (p in t) { n++; if (t[p] > most) most = t[p] }
               if (n < 3) most = 999; printf "%.2f", most }' "$work/probes"
 }
+# Seconds from that time to the first probe of any host.
+first_after() {
+    awk -v from="$1" '$1 > from && (t == "" || $1 - from < t) { t = $1 - from }
+        END { printf "%.2f", t == "" ? 999 : t }' "$work/probes"
+}
 all_after() { [ "$(resumed_after "$1")" != 999.00 ]; }
 # The busiest and the laziest host, as probes a second since that time.
 rates() { # FROM SECONDS
@@ -136,10 +141,14 @@ kill -KILL $pids
 from=$(now)
 rm -f "$work/$node.pid"
 wait_until 20 all_after "$from" || bad "no probes after the node's death"
+first=$(first_after "$from")
 took=$(resumed_after "$from")
-# the session's end, no lock-delay, and a host's turn
+# the session's end, no lock-delay, and what it takes to notice and connect …
+within "$first" 0 $ttl.3 || bad "node killed: the first probe is after $first s"
+ok "node killed: the first probe is after $first s (session_ttl $ttl s)"
+# … and each host's turn
 within "$took" 0 $((ttl + 2)) || bad "node killed: probes resume after $took s"
-ok "node killed: all hosts are probed within $took s (session_ttl $ttl s)"
+ok "node killed: all hosts are probed within $took s"
 
 # ---- the probing node quits ----
 start_node $node

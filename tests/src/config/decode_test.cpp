@@ -130,11 +130,17 @@ TEST_CASE("decode: names and files of ssl are checked", "[config]") {
   CHECK(good.clean());
   CHECK(good.value->ssl->client_cert == "/c.pem");
   CHECK(good.value->ssl->client_key == "/k.pem");
+  const auto issuer = ssl(R"({"ca_cert": "/ca.pem"})");
+  CHECK(issuer.clean());
+  CHECK(issuer.value->ssl->ca_cert == "/ca.pem");
+  CHECK_FALSE(issuer.value->ssl == tls_config{});
   for (const auto* json :
-       {R"({"sni_name": "a b"})", R"({"sni_name": "unix:/x"})",
-        R"({"sni_name": "a\u0000b"})", R"({"sni_name": "*.a"})",
-        R"({"sni_name": "1.2.3"})", R"({"sni_name": {"1": "a"}})",
-        R"({"client_cert": "/c.pem"})", R"({"client_key": "/k.pem"})",
+       {R"({"sni_name": "a b"})", R"({"ca_cert": "ca.pem"})",
+        R"({"ca_cert": "/c\na.pem"})", R"({"ca_cert": {"1": "/ca.pem"}})",
+        R"({"sni_name": "unix:/x"})", R"({"sni_name": "a\u0000b"})",
+        R"({"sni_name": "*.a"})", R"({"sni_name": "1.2.3"})",
+        R"({"sni_name": {"1": "a"}})", R"({"client_cert": "/c.pem"})",
+        R"({"client_key": "/k.pem"})",
         R"({"client_cert": "c.pem", "client_key": "/k.pem"})",
         R"({"client_cert": "/c.pem", "client_key": "/k\n.pem"})",
         R"({"client_cert": {"1": "/c.pem"}, "client_key": "/k.pem"})"}) {

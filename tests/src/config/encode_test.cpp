@@ -112,6 +112,8 @@ public:
         out.ssl->client_cert = "/c" + std::to_string(below(100));
         out.ssl->client_key = "/k" + std::to_string(below(100));
       }
+      if (chance(2))
+        out.ssl->ca_cert = "/a" + std::to_string(below(100));
       out.ssl->extra = extra();
     }
     out.healthcheck = healthcheck();

@@ -55,7 +55,7 @@ TEST_CASE("healthcheck: every key of a table is read", "[config][health]") {
   CHECK(check.ssl->on);
   CHECK_FALSE(check.ssl->how.verify);
   CHECK(check.ssl->how.sni_name == "n");
-  CHECK(check.ssl->ca_cert == "/ca.pem");
+  CHECK(check.ssl->how.ca_cert == "/ca.pem");
   CHECK(check.timeout == std::chrono::milliseconds{100});
   CHECK(check.read_timeout == std::chrono::milliseconds{200});
   CHECK(check.body == "~^ok");

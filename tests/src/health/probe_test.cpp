@@ -139,8 +139,11 @@ TEST_CASE("probe: TLS is the instance's unless the check says otherwise",
   CHECK(of("a", "true", "true")->tls);
   CHECK(of("a", "true", "true")->verify);
   CHECK(of("a", "true", "true")->verify_name);
-  CHECK_FALSE(of("10.0.0.1", "true", "true")->verify_name);
-  CHECK_FALSE(of("[::1]", "true", "true")->verify_name);
+  CHECK(of("10.0.0.1", "true", "true")->verify_name);
+  CHECK(of("[::1]", "true", "true")->verify_name);
+  CHECK_FALSE(of("unix:/s", "true", "true")->verify_name);
+  CHECK(of("unix:/s", R"({"sni_name": "n"})", "true")->verify_name);
+  CHECK(of("a", R"({"sni_name": "[::1]"})", "true")->sni_host == "::1");
   CHECK(of("10.0.0.1", R"({"sni_name": "n"})", "true")->verify_name);
   CHECK(of("10.0.0.1", R"({"sni_name": "n"})", "true")->sni_host == "n");
   CHECK_FALSE(of("a", R"({"verify": false})", "true")->verify);
@@ -183,7 +186,7 @@ TEST_CASE("probe: what fails on this side says nothing about the host",
   CHECK(what(errc::too_large) == verdict::bad);
   CHECK(what(errc::exhausted) == verdict::none);
   CHECK(what(errc::cancelled) == verdict::none);
-  CHECK(what(errc::invalid_argument) == verdict::none);
+  CHECK(what(errc::invalid_argument) == verdict::misconfigured);
 }
 
 TEST_CASE("probe: tcp is satisfied with a connection", "[health]") {
