@@ -29,8 +29,12 @@ ok() { number=$((number + 1)); say "ok $number - $*"; }
 bad() { number=$((number + 1)); say "not ok $number - $*"; exit 1; }
 
 start_consul
-set -- $(free_ports 3)
+set -- $(free_ports 4)
 ports="$1 $2 $3"
+crowd_port=$4
+# Hosts that are overdue are spread over the interval: of so many, some are due
+# at once. 127.0.0.2 and so on.
+crowd=$(seq 2 41)
 {
     nginx_main backends 1 error
     say "http {"
@@ -40,7 +44,9 @@ ports="$1 $2 $3"
         say "server { listen 127.0.0.1:$port; access_log $work/probes probe;"
         say "    location / { return 200; } }"
     done
-    say "}"
+    say "server { access_log $work/crowd probe; location / { return 200; }"
+    for i in $crowd; do say "listen 127.0.0.$i:$crowd_port;"; done
+    say "} }"
 } > "$work/backends.conf"
 start_nginx backends
 
@@ -79,6 +85,11 @@ for port in $ports; do
     put instances/web/pools/1/hosts/$index/port "$port"
     put instances/web/pools/1/hosts/$index/host 127.0.0.1
 done
+put instances/crowd/healthcheck/interval 1
+for i in $crowd; do
+    put instances/crowd/pools/1/hosts/$i/port "$crowd_port"
+    put instances/crowd/pools/1/hosts/$i/host "127.0.0.$i"
+done
 
 now() { date +%s.%N; }
 # Probes after a time (of all hosts).
@@ -90,10 +101,10 @@ resumed_after() {
         END { for (p in t) { n++; if (t[p] > most) most = t[p] }
               if (n < 3) most = 999; printf "%.2f", most }' "$work/probes"
 }
-# Seconds from that time to the first probe of any host.
+# Seconds from that time to the first probe of any host, the crowd included.
 first_after() {
     awk -v from="$1" '$1 > from && (t == "" || $1 - from < t) { t = $1 - from }
-        END { printf "%.2f", t == "" ? 999 : t }' "$work/probes"
+        END { printf "%.2f", t == "" ? 999 : t }' "$work/probes" "$work/crowd"
 }
 all_after() { [ "$(resumed_after "$1")" != 999.00 ]; }
 # The busiest and the laziest host, as probes a second since that time.

@@ -82,5 +82,6 @@ TEST_CASE("process_mark: knows who has ended, and only them", "[health]") {
   CHECK_FALSE(mine.knows_ended(process_mark::parse(R"({"pid": {"a": 1}})")));
   auto parent = mine;
   parent.pid = getppid();
+  parent.ticks = mine.ticks + 1;   // later than it was started
   CHECK(mine.knows_ended(parent)); // alive, but started at another time
 }
