@@ -31,7 +31,9 @@ size_t lost_keys(const kv_tree& before, const kv_tree& after) {
 consul_watch::consul_watch(consul_watch_settings settings, uint64_t seed,
                            std::optional<kv_tree> known)
     : settings_(std::move(settings)), random_(seed),
-      published_(std::move(known)), allowance_(settings_.burst) {}
+      published_(std::move(known)),
+      backoff_(settings_.backoff_min, settings_.backoff_max),
+      allowance_(settings_.burst) {}
 
 consul::read_mode consul_watch::mode() const {
   if (confirm_ || (unsure_ && !settings_.stale_max_age))
@@ -49,7 +51,7 @@ http_request consul_watch::make_request() const {
 
 consul_watch::step consul_watch::next(time_point now) {
   step what;
-  const auto start = std::max(backoff_until_, paced_until_);
+  const auto start = std::max(backoff_.until(), paced_until_);
   if (in_flight_) {
     what.what = step::action::idle;
   } else if (now < start) {
@@ -83,15 +85,7 @@ consul_watch::outcome consul_watch::on_answer(uint64_t ticket,
 }
 
 consul_watch::outcome consul_watch::fail(error problem, time_point now) {
-  // Full jitter: any time up to a bound that doubles, so that the clients of a
-  // store that comes back do not all come at once.
-  const auto doublings = std::min(failures_, 20U);
-  const auto bound =
-      std::min<int64_t>(settings_.backoff_min.count() << doublings,
-                        settings_.backoff_max.count());
-  const auto delay = random_() % (static_cast<uint64_t>(bound) + 1);
-  backoff_until_ = now + milliseconds(delay);
-  ++failures_;
+  backoff_.failed(now, random_);
   target_ = (target_ + 1) % settings_.targets.size();
   // Whoever answers next may be another cluster, or one that lost its data: a
   // block on an index from before could sleep through everything.
@@ -105,7 +99,7 @@ consul_watch::outcome consul_watch::fail(error problem, time_point now) {
 
 consul_watch::outcome consul_watch::on_tree(consul::tree_answer answer,
                                             time_point now) {
-  failures_ = 0;
+  backoff_.succeeded();
   if (stale_read_ && answer.last_contact > *settings_.stale_max_age) {
     fresh_ = true;
     index_ = 0;
@@ -182,7 +176,7 @@ bool consul_watch::kick() {
   const bool cancel = in_flight_;
   in_flight_ = false;
   index_ = 0;
-  backoff_until_ = {};
+  backoff_.skip();
   kicked_ = true;
   return cancel;
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "net/http_message.hpp"
+#include "store/backoff.hpp"
 #include "store/consul_protocol.hpp"
 #include "store/kv.hpp"
 #include "util/result.hpp"
@@ -81,7 +82,7 @@ public:
   /// What the query in flight blocks on; 0: a plain read, or none.
   uint64_t blocks_on() const { return in_flight_ ? index_ : 0; }
   /// Errors in a row; 0 when all is well.
-  unsigned failures() const { return failures_; }
+  unsigned failures() const { return backoff_.failures(); }
   /// Which target serves now, for messages.
   size_t target_index() const { return target_; }
 
@@ -114,8 +115,7 @@ private:
   bool confirm_ = false; ///< the next read is a ?consistent re-read
   bool fresh_ = false;   ///< the next read must not be a stale one
 
-  unsigned failures_ = 0; ///< in a row
-  time_point backoff_until_{};
+  backoff backoff_;
   double allowance_; ///< token bucket for answers without news, and kicks
   time_point refilled_{};
   time_point paced_until_{};

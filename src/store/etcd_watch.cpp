@@ -23,7 +23,7 @@ size_t common_keys(const kv_tree& a, const kv_tree& b) {
 } // namespace
 
 etcd_watch::etcd_watch(etcd_watch_settings settings, uint64_t seed)
-    : settings_(settings), random_(seed) {}
+    : random_(seed), backoff_(settings.backoff_min, settings.backoff_max) {}
 
 etcd_watch::step etcd_watch::next(time_point now) {
   step what;
@@ -31,9 +31,9 @@ etcd_watch::step etcd_watch::next(time_point now) {
   const bool stream = published_ && !wanted_ && !reading_ && !streaming_;
   if (!read && !stream)
     return what;
-  if (now < backoff_until_) {
+  if (now < backoff_.until()) {
     what.what = step::action::wait;
-    what.until = backoff_until_;
+    what.until = backoff_.until();
   } else if (read) {
     wanted_ = false;
     reading_ = true;
@@ -47,15 +47,7 @@ etcd_watch::step etcd_watch::next(time_point now) {
 }
 
 etcd_watch::outcome etcd_watch::fail(error problem, time_point now) {
-  // Full jitter: any time up to a bound that doubles, so that the clients of a
-  // store that comes back do not all come at once.
-  const auto doublings = std::min(failures_, 20U);
-  const auto bound =
-      std::min<int64_t>(settings_.backoff_min.count() << doublings,
-                        settings_.backoff_max.count());
-  const auto delay = random_() % (static_cast<uint64_t>(bound) + 1);
-  backoff_until_ = now + milliseconds(delay);
-  ++failures_;
+  backoff_.failed(now, random_);
   auto after = start_over();
   after.problem = std::move(problem);
   return after;
@@ -91,7 +83,7 @@ etcd_watch::outcome etcd_watch::on_read(result<etcd::range_answer> answer,
     return {};
   if (!answer)
     return fail(answer.error(), now);
-  failures_ = 0;
+  backoff_.succeeded();
   outcome after;
   if (is_another_past(answer->cluster_id, answer->tree.revision)) {
     after = start_over();
@@ -136,7 +128,7 @@ etcd_watch::outcome etcd_watch::on_stream_end(error why, time_point now) {
 }
 
 etcd_watch::outcome etcd_watch::on_look(const etcd::look_answer& seen) {
-  if (!published_ || reading_ || wanted_ || failures_ != 0)
+  if (!published_ || reading_ || wanted_ || backoff_.failures() != 0)
     return {};
   if (is_another_past(seen.cluster_id, seen.revision))
     return start_over();
@@ -149,7 +141,7 @@ etcd_watch::outcome etcd_watch::on_look(const etcd::look_answer& seen) {
 
 void etcd_watch::kick() {
   wanted_ = true;
-  backoff_until_ = {};
+  backoff_.skip();
 }
 
 } // namespace zedcup

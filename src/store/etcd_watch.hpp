@@ -13,6 +13,7 @@
 #include <random>
 #include <string>
 
+#include "store/backoff.hpp"
 #include "store/etcd_protocol.hpp"
 #include "store/kv.hpp"
 #include "util/result.hpp"
@@ -64,7 +65,7 @@ public:
   /// back-off.
   void kick();
 
-  unsigned failures() const { return failures_; }
+  unsigned failures() const { return backoff_.failures(); }
   bool streaming() const { return streaming_; }
 
 private:
@@ -73,7 +74,6 @@ private:
   bool is_another_past(uint64_t cluster_id, uint64_t revision) const;
   outcome start_over();
 
-  etcd_watch_settings settings_;
   std::mt19937_64 random_;
 
   std::optional<kv_tree> published_;
@@ -84,8 +84,7 @@ private:
   bool streaming_ = false;
   bool confirming_ = false; ///< the read is there to confirm the last one
 
-  unsigned failures_ = 0; ///< in a row
-  time_point backoff_until_{};
+  backoff backoff_;
 };
 
 } // namespace zedcup

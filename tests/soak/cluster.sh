@@ -12,6 +12,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/zedcup-cluster.XXXXXX")
 . "$top/tests/support/nginx.sh"
 . "$top/tests/support/consul.sh"
+. "$top/tests/support/tap.sh"
 
 wrk_pids=
 finish() {
@@ -26,10 +27,6 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
-
-number=0
-ok() { number=$((number + 1)); say "ok $number - $*"; }
-bad() { number=$((number + 1)); say "not ok $number - $*"; exit 1; }
 
 start_consul
 curl -s -m 5 -X PUT -d 1 "$consul_url/v1/kv/zedcup/config/host_revive_interval" > "$work/put"
@@ -125,4 +122,4 @@ if grep -hE '\[(alert|emerg|crit)\]|signal (6|11)' "$work/one.log" "$work/two.lo
     bad "alarms in the error log"
 fi
 ok "no alarm in the log"
-say "$number passed, 0 failed"
+all_passed

@@ -9,6 +9,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/zedcup-probes.XXXXXX")
 . "$top/tests/support/nginx.sh"
 . "$top/tests/support/consul.sh"
+. "$top/tests/support/tap.sh"
 
 ttl=4 # Consul is asked for 2 s, and takes up to twice that
 
@@ -23,10 +24,6 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
-
-number=0
-ok() { number=$((number + 1)); say "ok $number - $*"; }
-bad() { number=$((number + 1)); say "not ok $number - $*"; exit 1; }
 
 start_consul
 set -- $(free_ports 4)
@@ -176,4 +173,4 @@ check_rate "$from" 5 "the node that is left"
 if grep -E '\[(alert|emerg|crit)\]' "$work"/*.log | grep -v 'exited on signal 9'; then
     bad "alarms in the error log"
 fi
-say "$number passed, 0 failed"
+all_passed

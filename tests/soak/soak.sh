@@ -12,6 +12,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/zedcup-soak.XXXXXX")
 . "$top/tests/support/nginx.sh"
 . "$top/tests/support/consul.sh"
+. "$top/tests/support/tap.sh"
 
 wrk_pid=
 finish() {
@@ -26,10 +27,6 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
-
-number=0
-ok() { number=$((number + 1)); say "ok $number - $*"; }
-bad() { number=$((number + 1)); say "not ok $number - $*"; exit 1; }
 
 start_consul
 set -- $(free_ports 4)
@@ -186,4 +183,4 @@ kill -QUIT "$master"
 wait_until 10 gone "$master" || bad "nginx does not quit"
 no_alarm "the whole run"
 ok "a graceful end, no alarm in the log"
-say "$number passed, 0 failed"
+all_passed

@@ -11,6 +11,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/zedcup-faults.XXXXXX")
 . "$top/tests/support/nginx.sh"
 . "$top/tests/support/consul.sh"
+. "$top/tests/support/tap.sh"
 
 wrk_pid='' proxy_pid=''
 finish() {
@@ -27,10 +28,6 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
-
-number=0
-ok() { number=$((number + 1)); say "ok $number - $*"; }
-bad() { number=$((number + 1)); say "not ok $number - $*"; exit 1; }
 
 start_consul
 kv_put() { curl -s -m 5 -X PUT -d "$2" "$consul_url/v1/kv/zedcup/$1" >/dev/null; }
@@ -136,4 +133,4 @@ if grep -E '\[(alert|emerg|crit)\]' "$work/front.log"; then
     bad "alarms in the error log"
 fi
 ok "no alarm in the log"
-say "$number passed, 0 failed"
+all_passed
