@@ -256,7 +256,9 @@ result<std::unique_ptr<system>> system::start(system_options options,
       http = std::move(*started);
     }
     ctx.http = http;
-    auto probe_http = std::make_shared<lazy_http>(http_driver_options{});
+    http_driver_options probing;
+    probing.nice = 10; // requests go first
+    auto probe_http = std::make_shared<lazy_http>(probing);
     ctx.probe_http = probe_http;
     ctx.run = run_name();
     ctx.options = std::move(options);

@@ -1,6 +1,7 @@
 #include "net/http_driver.hpp"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include <csignal>
 #include <mutex>
@@ -145,6 +146,8 @@ void http_driver::loop::stop() {
 
 void http_driver::loop::run() {
   pthread_setname_np(pthread_self(), "zedcup-http");
+  if (options_.nice != 0) // on Linux that of the calling thread alone
+    (void)setpriority(PRIO_PROCESS, 0, options_.nice);
   while (obey_inbox()) {
     int count = 0;
     curl_multi_perform(multi_, &count);

@@ -12,6 +12,9 @@ namespace zedcup {
 struct http_driver_options {
   size_t max_body_bytes = size_t{64} << 20; ///< larger: too_large
   size_t max_header_bytes = size_t{64} << 10;
+  /// The thread's nice value, so that its exchanges let others go first; 0: as
+  /// the process.
+  int nice = 0;
 };
 
 /// Speaks HTTP/1.1 unless told otherwise, so that a long poll has a connection

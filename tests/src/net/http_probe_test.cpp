@@ -170,3 +170,15 @@ TEST_CASE("lazy_http: begins with its first request, ends for good",
                     [&](result<http_response> got) { refused = !got; }) == 0);
   CHECK(refused);
 }
+
+TEST_CASE("http_driver: its thread may let others go first", "[http_driver]") {
+  http_driver_options options;
+  options.nice = 10;
+  const auto driver = start_driver(options);
+  std::promise<int> seen;
+  driver->submit(to_port(1), [&](const result<http_response>&) {
+    seen.set_value(getpriority(PRIO_PROCESS, 0));
+  });
+  CHECK(seen.get_future().get() == 10);
+  CHECK(getpriority(PRIO_PROCESS, 0) < 10);
+}
