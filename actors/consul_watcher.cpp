@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "actors/guard.hpp"
+#include "actors/store_trouble.hpp"
 #include "store/consul_protocol.hpp"
 #include "store/consul_watch.hpp"
 
@@ -43,9 +44,7 @@ struct consul_watcher_state {
   bool reading_global = false; ///< one at a time, so that answers keep order
   bool global_again = false;   ///< kicked meanwhile
   bool listing_names = false;
-  /// What the syncer was told last; nullopt: nothing in this leadership, and
-  /// the zone may still hold what an earlier leader complained about.
-  std::optional<bool> troubled;
+  store_trouble_teller trouble{"consul"};
 
   const consul_options& options() const {
     return std::get<consul_options>(ctx->options.store);
@@ -62,7 +61,7 @@ struct consul_watcher_state {
     settings.backoff_max = catch_up;
     watch.emplace(std::move(settings), std::random_device{}());
     ++generation;
-    troubled.reset();
+    trouble.forget();
     reading_global = global_again = listing_names = false;
     read_global();
     poll_global();
@@ -139,23 +138,10 @@ struct consul_watcher_state {
     auto text = problem.message.rfind(where, 0) == 0
                     ? "consul " + problem.message
                     : "consul " + where + ": " + problem.message;
-    // The first of a row is news, the rest would only fill the log.
-    if (troubled == true)
-      ctx->log->debug("{}", text);
-    else
-      ctx->log->warn("{}; trying again", text);
-    troubled = true;
-    tell(self->system(), place::syncer, msg::trouble{std::move(text)});
+    trouble.failed(self->system(), *ctx->log, std::move(text));
   }
 
-  void on_success() {
-    if (troubled == false)
-      return;
-    if (troubled == true)
-      ctx->log->info("consul answers again");
-    troubled = false;
-    tell(self->system(), place::syncer, msg::trouble{});
-  }
+  void on_success() { trouble.works(self->system(), *ctx->log); }
 
   /// Forgets the request in flight (if there is one) and reads again.
   void read_again() {

@@ -7,6 +7,7 @@
 #include "actors/etcd_actors.hpp"
 #include "actors/etcd_caller.hpp"
 #include "actors/guard.hpp"
+#include "actors/store_trouble.hpp"
 #include "store/etcd_stream.hpp"
 #include "store/etcd_watch.hpp"
 
@@ -43,9 +44,7 @@ struct etcd_watcher_state {
   bool looking = false;
   std::vector<kv_entry> settings; ///< as the syncer was told; empty: nothing
   bool told_settings = false;
-  /// What the syncer was told last; nullopt: nothing in this leadership, and
-  /// the zone may still hold what an earlier leader complained about.
-  std::optional<bool> troubled;
+  store_trouble_teller trouble{"etcd"};
 
   // "config/" and "instances/" are neighbours: nothing of zedcup's lies
   // between them, so one range is both.
@@ -56,7 +55,7 @@ struct etcd_watcher_state {
   void start() {
     watch.emplace(etcd_watch_settings{}, std::random_device{}());
     ++generation;
-    troubled.reset();
+    trouble.forget();
     told_settings = looking = false;
     look_later();
     drive();
@@ -140,23 +139,10 @@ struct etcd_watcher_state {
   }
 
   void on_problem(const error& problem) {
-    // The first of a row is news, the rest would only fill the log.
-    if (troubled == true)
-      ctx->log->debug("{}", problem.message);
-    else
-      ctx->log->warn("{}; trying again", problem.message);
-    troubled = true;
-    tell(self->system(), place::syncer, msg::trouble{problem.message});
+    trouble.failed(self->system(), *ctx->log, problem.message);
   }
 
-  void on_success() {
-    if (troubled == false)
-      return;
-    if (troubled == true)
-      ctx->log->info("etcd answers again");
-    troubled = false;
-    tell(self->system(), place::syncer, msg::trouble{});
-  }
+  void on_success() { trouble.works(self->system(), *ctx->log); }
 
   // ---- the stream ----------------------------------------------------------
 
