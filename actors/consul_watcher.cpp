@@ -152,9 +152,7 @@ struct consul_watcher_state {
 
   // ---- what a blocking query does not tell ----------------------------------
 
-  std::string instances_prefix() const {
-    return ctx->options.prefix + "/instances/";
-  }
+  std::string instances_prefix() const { return ctx->options.content_prefix(); }
 
   /// Consul wakes a blocking query for what is deleted below its prefix, not
   /// for `kv delete -recurse` of the prefix itself or of one above it: the
@@ -194,9 +192,11 @@ struct consul_watcher_state {
 
   // ---- the global settings -------------------------------------------------
 
-  std::string global_prefix() const { return ctx->options.prefix + "/config/"; }
+  std::string global_prefix() const { return ctx->options.settings_prefix(); }
 
   void read_global() {
+    if (global_prefix().empty())
+      return;
     if (reading_global) {
       global_again = true;
       return;

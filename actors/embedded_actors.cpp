@@ -158,20 +158,29 @@ struct embedded_watcher_state {
       return finish(revision.error().message);
     if (applied && *applied == *revision)
       return finish({});
-    read(ctx->options.prefix + "/config/",
+    if (ctx->options.settings_prefix().empty())
+      return read_content(
+          [](const kv_tree& content) { return content.revision; });
+    read(ctx->options.settings_prefix(),
          [this](std::shared_ptr<const kv_tree> config) {
            // Not the revision of the later read: settings may change between
            // the two, and the next look must see that.
            auto read_at = config->revision;
            tell(self->system(), place::syncer,
                 msg::global_read{std::move(config)});
-           read(ctx->options.prefix + "/instances/",
-                [this, read_at](std::shared_ptr<const kv_tree> instances) {
-                  applied = read_at;
-                  tell(self->system(), place::syncer,
-                       msg::instances_read{std::move(instances)});
-                  finish({});
-                });
+           read_content([read_at](const kv_tree&) { return read_at; });
+         });
+  }
+
+  /// @param revision_of says what the next look compares with
+  template <class Revision>
+  void read_content(Revision revision_of) {
+    read(ctx->options.content_prefix(),
+         [this, revision_of](std::shared_ptr<const kv_tree> content) {
+           applied = revision_of(*content);
+           tell(self->system(), place::syncer,
+                msg::instances_read{std::move(content)});
+           finish({});
          });
   }
 

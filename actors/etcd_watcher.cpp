@@ -48,9 +48,14 @@ struct etcd_watcher_state {
 
   // "config/" and "instances/" are neighbours: nothing of zedcup's lies
   // between them, so one range is both.
-  std::string first() const { return ctx->options.prefix + "/config/"; }
-  std::string middle() const { return ctx->options.prefix + "/instances/"; }
+  std::string first() const {
+    return follows_settings() ? ctx->options.settings_prefix() : middle();
+  }
+  std::string middle() const { return ctx->options.content_prefix(); }
   std::string end() const { return etcd::prefix_end(middle()); }
+  bool follows_settings() const {
+    return !ctx->options.settings_prefix().empty();
+  }
 
   void start() {
     watch.emplace(etcd_watch_settings{}, std::random_device{}());
@@ -123,13 +128,12 @@ struct etcd_watcher_state {
     const auto config_prefix = first();
     const auto instances_prefix = middle();
     for (auto& entry : read.entries) {
-      if (entry.key.compare(0, config_prefix.size(), config_prefix) == 0)
-        config->entries.push_back(std::move(entry));
-      else if (entry.key.compare(0, instances_prefix.size(),
-                                 instances_prefix) == 0)
+      if (entry.key.compare(0, instances_prefix.size(), instances_prefix) == 0)
         instances->entries.push_back(std::move(entry));
+      else if (entry.key.compare(0, config_prefix.size(), config_prefix) == 0)
+        config->entries.push_back(std::move(entry));
     }
-    if (!told_settings || settings != config->entries) {
+    if (follows_settings() && (!told_settings || settings != config->entries)) {
       told_settings = true;
       settings = config->entries;
       tell(self->system(), place::syncer, msg::global_read{std::move(config)});

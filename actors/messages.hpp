@@ -17,6 +17,7 @@
 #include "actors/write_ask.hpp"
 #include "host_ref.hpp"
 #include "net/http_message.hpp"
+#include "peers/service.hpp"
 #include "snapshot.hpp"
 #include "store/etcd_protocol.hpp"
 #include "store/kv.hpp"
@@ -52,7 +53,8 @@ struct role_is {
 /// facade -> watcher: somebody on this node wrote to the store.
 struct kick {};
 
-/// watcher -> syncer: believed content of `<prefix>/instances/`.
+/// watcher -> syncer: believed content of `<prefix>/instances/`, or of a
+/// feed's path.
 struct instances_read {
   std::shared_ptr<const kv_tree> tree;
 };
@@ -65,6 +67,15 @@ struct global_read {
 /// watcher -> syncer: the store fails ("": it works again).
 struct trouble {
   std::string text;
+};
+
+/// A feed's syncer -> its prober: a service, and after each read the names of
+/// all; a service without one is gone.
+struct peers_are {
+  std::shared_ptr<const service> content;
+};
+struct services_are {
+  std::vector<std::string> names;
 };
 
 /// syncer -> watcher: the global settings that steer it.
@@ -261,6 +272,8 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::role_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::kick)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instances_read)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_read)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::peers_are)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::services_are)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::trouble)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::pace_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_poll)

@@ -89,12 +89,14 @@ std::string server_list(const std::vector<server_address>& addresses) {
 } // namespace
 
 std::string system_options::store_name() const {
+  const auto where = path ? *path : prefix;
+  const auto slash = where.empty() || where.front() != '/' ? "/" : "";
   if (auto* embedded = std::get_if<embedded_target>(&store))
-    return "embedded " + embedded->path + ":" + prefix;
+    return "embedded " + embedded->path + ":" + where;
   if (auto* etcd = std::get_if<etcd_options>(&store))
-    return "etcd" + server_list(etcd->addresses) + "/" + prefix;
+    return "etcd" + server_list(etcd->addresses) + slash + where;
   return "consul" + server_list(std::get<consul_options>(store).addresses) +
-         "/" + prefix;
+         slash + where;
 }
 
 result<system_options> parse_system_options(std::string_view json,
@@ -133,6 +135,11 @@ result<system_options> parse_system_options(std::string_view json,
   }
   if (!stored)
     return stored.error();
+  if (auto* etcd = std::get_if<etcd_options>(&options.store))
+    if (etcd->v2)
+      return error{errc::invalid_argument,
+                   "etcd.api: expected \"v3\": the v2 API has no transactions, "
+                   "only lreu.syncer can follow it"};
   return options;
 }
 

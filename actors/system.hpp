@@ -122,10 +122,34 @@ struct log_line {
   std::string text;
 };
 
+/// A service of a feed has other peers.
+struct peers_changed {
+  std::string service;
+  uint64_t revision = 0; ///< the store's
+  std::string json;      ///< peers_json()
+};
+
+/// A feed has told all that the store holds at this revision.
+struct peers_synced {
+  uint64_t revision = 0;
+  std::vector<std::string> services; ///< any other is gone
+};
+
+/// A peer of a feed failed its checks, or passes them again.
+struct peer_checked {
+  std::string service;
+  std::string peer; ///< "host:port"
+  bool down = false;
+  std::string why; ///< of `down`
+};
+
+/// From a feed (feed.hpp) alone.
+using feed_message = std::variant<peers_changed, peers_synced, peer_checked>;
+
 using loop_message =
     std::variant<instance_changed, global_changed, synced, store_trouble,
                  content_wanted, write_done, host_event, errors_kept, host_done,
-                 outcomes_settled, log_line>;
+                 outcomes_settled, log_line, feed_message>;
 
 // ---- What goes in ------------------------------------------------------
 
@@ -135,12 +159,24 @@ struct embedded_target {
 
 struct system_options {
   std::string prefix = "zedcup";
+  /// Of a feed (feed.hpp): follow all keys that begin so, in place of
+  /// `<prefix>/instances/` and `<prefix>/config/`.
+  std::optional<std::string> path;
   std::variant<consul_options, embedded_target, etcd_options> store;
   int log_level = 4; ///< nginx's: lines above it are not even formatted
 
   /// Names the store and the prefix in words, for messages and for telling
   /// one store's content from another's: "consul 127.0.0.1:8500/zedcup".
   std::string store_name() const;
+
+  /// What a watcher follows as content ...
+  std::string content_prefix() const {
+    return path ? *path : prefix + "/instances/";
+  }
+  /// ... and as settings; empty: there are none.
+  std::string settings_prefix() const {
+    return path ? std::string() : prefix + "/config/";
+  }
 };
 
 /// The options of `zedcup.init`, as JSON: {"prefix", "consul" |

@@ -76,6 +76,7 @@ private:
   void on(host_done& message);
   void on(outcomes_settled& message);
   void on(log_line& message);
+  void on(feed_message&) {} // of a feed, which has an outbox of its own
 
   bool publish(const std::string& name, uint64_t revision,
                const std::string& json);

@@ -69,6 +69,11 @@ void etcd_reader::member(const std::string& key, const Value& value) {
     options_.password = reader_.text(key, value);
   } else if (key == "max_txn_ops") {
     options_.max_txn_ops = reader_.number(key, value, 16, 8192);
+  } else if (key == "api") {
+    const auto name = value.IsString() ? json::text_of(value) : "";
+    if (name != "v2" && name != "v3")
+      reader_.complain(key, "\"v2\" or \"v3\"", value);
+    options_.v2 = name == "v2";
   } else {
     options_.notices.push_back("etcd." + key + ": unknown option");
   }

@@ -22,11 +22,14 @@ namespace zedcup {
 ///   ssl, ssl_verify    false, true; "https://" stands for ssl
 ///   sni_host, ca_cert, client_cert, client_key
 ///   max_txn_ops        128, etcd's --max-txn-ops
+///   api                "v3"; "v2", the keys API of servers with --enable-v2,
+///                      can be followed but not written
 struct etcd_options : connection_options {
   std::vector<server_address> addresses{{"127.0.0.1", 2379}}; ///< at least one
   std::string user;
   std::string password;
   size_t max_txn_ops = 128;
+  bool v2 = false;
 
   /// What one commit may carry: etcd forbids a put inside of a range that the
   /// same transaction deletes, so that each costs a second operation

@@ -151,6 +151,18 @@ inline std::vector<std::string> actor_fixture::take_kinds() {
     std::string operator()(const host_done& m) {
       return "host done " + std::to_string(m.ask_id);
     }
+    std::string operator()(const feed_message& m) {
+      return std::visit(*this, m);
+    }
+    std::string operator()(const peers_changed& m) {
+      return "peers " + m.service;
+    }
+    std::string operator()(const peers_synced& m) {
+      return "peers synced " + std::to_string(m.revision);
+    }
+    std::string operator()(const peer_checked& m) {
+      return (m.down ? "out " : "back ") + m.peer;
+    }
     std::string operator()(const outcomes_settled& m) {
       return "settled " + std::to_string(m.number);
     }

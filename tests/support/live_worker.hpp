@@ -132,6 +132,7 @@ private:
   void on(host_event& m) { events.push_back(m); }
   void on(host_done& m) { host_answers[m.ask_id] = m; }
   void on(outcomes_settled& m) { settled = m.number; }
+  void on(feed_message&) {}
   void on(errors_kept&) {}
   void on(log_line&) {}
 

@@ -1,0 +1,22 @@
+// Active checks of the peers of a feed.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "actors/context.hpp"
+#include "actors/feed.hpp"
+#include "actors/messages.hpp"
+
+namespace zedcup {
+
+/// Needs `ctx->probe_http`. Checks every peer that its key does not call down,
+/// each after its interval, never twice at a time, at most 256 at once; tells
+/// the event loop who goes out and who comes back.
+/// @param before which peers are out when it begins
+caf::actor
+spawn_peer_prober(caf::actor_system& sys, context_ptr ctx,
+                  std::shared_ptr<const std::vector<known_service>> before,
+                  peer_checks how);
+
+} // namespace zedcup
