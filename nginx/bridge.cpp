@@ -2,10 +2,12 @@
 
 #include <cstdlib>
 #include <functional>
+#include <type_traits>
 #include <unistd.h>
 #include <utility>
 
 #include "config/decode.hpp"
+#include "nginx/feeds.hpp"
 
 namespace zedcup {
 
@@ -61,6 +63,9 @@ result<bool> start_worker_runtime(system_options options, void* lua_semaphore) {
   if (!started)
     return started.error();
   current_runtime = std::move(*started);
+  // Where a feed came first, this worker may lead already.
+  if (ngx_http_zedcup_worker_leads() != 0)
+    current_runtime->lead(true);
   return true;
 }
 
@@ -433,11 +438,14 @@ bool runtime::stop(milliseconds deadline) {
 
 namespace {
 
-/// Runs on behalf of nginx: whatever happens inside, nothing escapes.
+/// Runs on behalf of nginx: whatever happens inside, nothing escapes. What
+/// takes a runtime is run where there is one.
 template <class F>
 void guarded(F&& body) noexcept {
   try {
-    if (auto* runtime = zedcup::worker_runtime())
+    if constexpr (std::is_invocable_v<F>)
+      body();
+    else if (auto* runtime = zedcup::worker_runtime())
       body(*runtime);
   } catch (const std::exception& problem) {
     std::string_view what = problem.what();
@@ -451,13 +459,10 @@ void leave_without_destructors() {
 
 } // namespace
 
-ngx_int_t zedcup_bridge_running(void) {
-  return zedcup::worker_runtime() != nullptr;
-}
-
 ngx_int_t zedcup_bridge_drain(void) {
   bool more = false;
   guarded([&](zedcup::runtime& runtime) { more = runtime.drain(); });
+  guarded([&] { more = zedcup::drain_feeds() || more; });
   return more ? 1 : 0;
 }
 
@@ -467,16 +472,21 @@ void zedcup_bridge_look(void) {
 
 void zedcup_bridge_lead(ngx_uint_t leads) {
   guarded([&](zedcup::runtime& runtime) { runtime.lead(leads != 0); });
+  guarded([&] { zedcup::lead_feeds(leads != 0); });
 }
 
 void zedcup_bridge_exiting(void) {
   guarded([](zedcup::runtime& runtime) { runtime.exiting(); });
+  guarded([] { zedcup::feeds_exiting(); });
 }
 
 ngx_int_t zedcup_bridge_stop(void) {
   bool in_time = true;
   guarded([&](zedcup::runtime& runtime) {
     in_time = runtime.stop(std::chrono::milliseconds{80});
+  });
+  guarded([&] {
+    in_time = zedcup::stop_feeds(std::chrono::milliseconds{80}) && in_time;
   });
   if (in_time) {
     zedcup::current_runtime.reset();

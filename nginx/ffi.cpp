@@ -2,19 +2,12 @@
 // the worker's runtime.
 #include "nginx/zedcup_ffi.h"
 
-#include <algorithm>
-#include <cstring>
 #include <string>
 
 #include "nginx/bridge.hpp"
+#include "nginx/ffi_guard.hpp"
 
 namespace {
-
-/// Copies `text` into the caller's buffer, cut to its size.
-void put_error(char* err, size_t* err_len, std::string_view text) noexcept {
-  *err_len = std::min(*err_len, text.size());
-  std::memcpy(err, text.data(), *err_len);
-}
 
 template <class T, class F>
 T guarded(T otherwise, F&& body) noexcept {
@@ -50,9 +43,9 @@ int zedcup_ffi_options_check(const char* json, size_t len, char* err,
     auto options = parse(json, len, true);
     if (options)
       return 0;
-    put_error(err, err_len, options.error().message);
+    zedcup::put_ffi_error(err, err_len, options.error().message);
   } catch (const std::exception& problem) {
-    put_error(err, err_len, problem.what());
+    zedcup::put_ffi_error(err, err_len, problem.what());
   }
   return ZEDCUP_FFI_ERROR;
 }
@@ -62,15 +55,15 @@ int zedcup_ffi_runtime_start(const char* json, size_t len, void* sema,
   try {
     auto options = parse(json, len, false);
     if (!options) {
-      put_error(err, err_len, options.error().message);
+      zedcup::put_ffi_error(err, err_len, options.error().message);
       return ZEDCUP_FFI_ERROR;
     }
     auto started = zedcup::start_worker_runtime(std::move(*options), sema);
     if (started)
       return *started ? 0 : ZEDCUP_FFI_DECLINED;
-    put_error(err, err_len, started.error().message);
+    zedcup::put_ffi_error(err, err_len, started.error().message);
   } catch (const std::exception& problem) {
-    put_error(err, err_len, problem.what());
+    zedcup::put_ffi_error(err, err_len, problem.what());
   }
   return ZEDCUP_FFI_ERROR;
 }

@@ -157,7 +157,9 @@ void ngx_http_zedcup_zone_errors_unlock(void);
 ngx_int_t ngx_http_zedcup_channels_open(ngx_cycle_t *cycle,
     ngx_http_zedcup_main_conf_t *zmcf);               /* in the master */
 
+/* Begins this worker's place in the node; once is enough. */
 ngx_int_t ngx_http_zedcup_worker_start(ngx_http_zedcup_main_conf_t *zmcf);
+ngx_uint_t ngx_http_zedcup_worker_leads(void);
 void ngx_http_zedcup_worker_stop(void);
 
 /* Makes the loop call zedcup_bridge_drain() soon. Any thread. */
@@ -170,8 +172,6 @@ void ngx_http_zedcup_log(ngx_uint_t level, const char *text, size_t len);
 
 
 /* ---- bridge.cpp: the actors' side, all noexcept ------------------------ */
-
-ngx_int_t zedcup_bridge_running(void);
 
 /* Takes a budget of messages from the actors.
  * Returns 1 when more wait and the caller should come back. */

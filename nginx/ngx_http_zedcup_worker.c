@@ -128,6 +128,10 @@ ngx_http_zedcup_worker_start(ngx_http_zedcup_main_conf_t *zmcf)
 
     w = &ngx_http_zedcup_worker;
 
+    if (w->running) {
+        return NGX_OK;
+    }
+
     w->channels = &zmcf->channels;
     w->outbox_fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
 
@@ -164,6 +168,13 @@ ngx_http_zedcup_worker_start(ngx_http_zedcup_main_conf_t *zmcf)
     ngx_add_timer(&w->tick, 1);
 
     return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_zedcup_worker_leads(void)
+{
+    return ngx_http_zedcup_worker.leads;
 }
 
 

@@ -131,6 +131,40 @@ ZEDCUP_EXPORT void zedcup_ffi_instance_list(const char **json, size_t *len);
 ZEDCUP_EXPORT void zedcup_ffi_global_json(const char **json, size_t *len);
 
 
+/* ---- feeds: services and their peers, for lreu.syncer -------------------- */
+
+enum {
+    ZEDCUP_FEED_LEAD = 1,         /* this worker leads: call feed_run() with
+                                     what is known already */
+    ZEDCUP_FEED_PEERS = 2,        /* name: of the service, revision, text: the
+                                     peers as JSON */
+    ZEDCUP_FEED_SYNCED = 3,       /* revision, text: the names of all services
+                                     as JSON; any other is gone */
+    ZEDCUP_FEED_CHECKED = 4,      /* name: of the service, text: the peer,
+                                     id: 1 it is out, 0 it is back */
+    ZEDCUP_FEED_TROUBLE = 5       /* text: why the store cannot be read; "" */
+};
+
+/* Checks the options of syncer.init (JSON) and makes a feed of this worker.
+ * sema: as in runtime_start(). Returns its number, 0 or more. DECLINED: not a
+ * worker process. On error the text, cut to *err_len, is in err. */
+ZEDCUP_EXPORT int zedcup_ffi_feed_start(const char *json, size_t len,
+    void *sema, char *err, size_t *err_len);
+
+/* As messages_take(). */
+ZEDCUP_EXPORT int zedcup_ffi_feed_take(int feed, zedcup_ffi_message_t *out,
+    int max);
+
+/* Starts the feed's actors. known: what is served already, JSON: a list of
+ * {"name", "peers": its JSON as text, "down": ["host:port", ...]}. */
+ZEDCUP_EXPORT int zedcup_ffi_feed_run(int feed, const char *known, size_t len,
+    char *err, size_t *err_len);
+
+/* Peers are checked from now on; json: the options of health.init. */
+ZEDCUP_EXPORT int zedcup_ffi_feed_check(int feed, const char *json, size_t len,
+    char *err, size_t *err_len);
+
+
 /* A host name as nginx's resolver knows it, asked again when its time to live
  * is over. */
 typedef struct zedcup_name_s  zedcup_name_t;

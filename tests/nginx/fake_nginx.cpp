@@ -209,6 +209,10 @@ ngx_int_t ngx_http_zedcup_worker_start(ngx_http_zedcup_main_conf_t*) {
   return NGX_OK;
 }
 
+ngx_uint_t ngx_http_zedcup_worker_leads(void) {
+  return 0; // told by zedcup_bridge_lead()
+}
+
 void ngx_http_zedcup_worker_wake(void) {
   if (nginx().worker_runs)
     ++nginx().wakes;

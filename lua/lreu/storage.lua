@@ -1,0 +1,156 @@
+-- What stands in lreu's shared dictionary, and how it is kept. The contract
+-- between syncer, picker, health and judger, none of which needs another:
+--
+--   <service>|peers     JSON: an array of host, port, weight, status, slow_start,
+--                       start_at, check_url (and checkurl)
+--   <service>|version   a number that changes with the peers: the store's revision
+--   _allname            the names of all services, "|" between them
+--   ready               true once the store was read
+--   _trouble            why the store cannot be read; absent when it can
+--   checkdown:<service>:<host>:<port>
+--                       the peer is out: by active checks (flags nil), or by the
+--                       log or the judger for a time (flags 1)
+--   recovered:<service>:<host>:<port>
+--                       since when it is back from an active check, unix time
+--   cutdown:<service>:<host>:<port>
+--                       percent of its weight that it does not get
+--   <service>|blackhole percent of the picks that get no peer
+--   <service>|tuning    a number that changes with the two before, and with checks
+
+local cjson = require("cjson.safe").new()
+
+local ngx = ngx
+local gmatch = string.gmatch
+local ipairs = ipairs
+local tostring = tostring
+local type = type
+
+local _M = {}
+
+
+--- The dictionary that a caller named.
+---@param storage any ngx.shared.X, or X itself
+---@param what string the argument's name
+---@return table|nil dict
+---@return string|nil err
+function _M.resolve(storage, what)
+    if type(storage) == "string" then
+        local dict = ngx.shared[storage]
+        if not dict then
+            return nil, what .. ": no lua_shared_dict " .. storage
+        end
+        return dict
+    end
+    if type(storage) ~= "table" or type(storage.safe_set) ~= "function" then
+        return nil, what .. ": expected ngx.shared.<name>, got " .. tostring(storage)
+    end
+    return storage
+end
+
+
+--- The names of all services; empty before the first read.
+---@param dict table
+---@return string[]
+function _M.names(dict)
+    local names = {}
+    for name in gmatch(dict:get("_allname") or "", "[^|]+") do
+        names[#names + 1] = name
+    end
+    return names
+end
+
+
+--- The peers of a service.
+---@param dict table
+---@param service string
+---@return table[]|nil peers
+---@return string|nil err
+function _M.peers(dict, service)
+    local text = dict:get(service .. "|peers")
+    if not text then
+        return nil, "no such service: " .. service
+    end
+    local peers = cjson.decode(text)
+    if type(peers) ~= "table" then
+        return nil, service .. "|peers: not JSON"
+    end
+    return peers
+end
+
+
+---@param peer table host, port
+---@return string "10.0.0.1:80", "[::1]:80"
+function _M.peer_name(peer)
+    return peer.host .. ":" .. peer.port
+end
+
+
+--- The names of all peers of all services, by service.
+---@param dict table
+---@return table<string, string[]>
+function _M.peer_names(dict)
+    local all = {}
+    for _, service in ipairs(_M.names(dict)) do
+        local names = {}
+        for i, peer in ipairs(_M.peers(dict, service) or {}) do
+            names[i] = _M.peer_name(peer)
+        end
+        all[service] = names
+    end
+    return all
+end
+
+
+---@param service string
+---@param peer string "host:port"
+---@return string
+function _M.check_key(service, peer)
+    return "checkdown:" .. service .. ":" .. peer
+end
+
+
+---@param service string
+---@param peer string "host:port"
+---@return string
+function _M.recovered_key(service, peer)
+    return "recovered:" .. service .. ":" .. peer
+end
+
+
+---@param service string
+---@param peer string "host:port"
+---@return string
+function _M.cut_key(service, peer)
+    return "cutdown:" .. service .. ":" .. peer
+end
+
+
+--- Sets a key without pushing others out; where there is no room, what was
+--- there stays.
+---@param dict table
+---@param key string
+---@param value string|number|boolean
+---@param ttl number|nil seconds
+---@param flags number|nil
+---@return boolean|nil ok
+---@return string|nil err
+function _M.set(dict, key, value, ttl, flags)
+    local old, old_flags = dict:get(key)
+    local ok, err = dict:safe_set(key, value, ttl or 0, flags or 0)
+    if not ok and old ~= nil then
+        -- it makes room for the new value before it knows that there is none
+        dict:safe_set(key, old, 0, old_flags or 0)
+    end
+    return ok, err
+end
+
+
+--- Makes pickers look at the checks and cuts of a service.
+---@param dict table
+---@param service string
+function _M.touch(dict, service)
+    dict:incr(service .. "|tuning", 1, 0)
+end
+
+
+return _M

@@ -1,0 +1,263 @@
+-- lreu.syncer: keeps a shared dictionary equal to one tree of services and peers
+-- in etcd (or Consul, or the embedded store). One worker of the node reads and
+-- writes; when it goes, another takes over within a second. What stands in the
+-- dictionary is described in lreu/storage.lua.
+
+local feeds = require "zedcup.ffi_feeds"
+local semaphore = require "ngx.semaphore"
+local storage = require "lreu.storage"
+
+local cjson = require("cjson.safe").new()
+
+local ngx = ngx
+local ipairs = ipairs
+local next = next
+local pairs = pairs
+local pcall = pcall
+local tostring = tostring
+local type = type
+local concat = table.concat
+local exiting = ngx.worker.exiting
+local ERR = ngx.ERR
+
+-- A wake-up is never lost; this only bounds how long a quitting worker waits.
+local IDLE_WAIT = 60
+-- The longest slow_start, in seconds.
+local LONGEST_RISE = 86400
+
+local _M = {}
+
+local syncers = {}      -- by dictionary
+
+
+local function log(level, ...)
+    ngx.log(level, "lreu: ", ...)
+end
+
+
+-- What the actors need to know of what is served already: who is new begins
+-- slowly, and who is out by a check must be brought back.
+local function known(dict)
+    local all = {}
+    if not dict:get("ready") then
+        return "[]"
+    end
+    for i, service in ipairs(storage.names(dict)) do
+        local down = {}
+        for _, peer in ipairs(storage.peers(dict, service) or {}) do
+            local name = storage.peer_name(peer)
+            local value, flags = dict:get(storage.check_key(service, name))
+            if value and not flags then
+                down[#down + 1] = name
+            end
+        end
+        all[i] = { name = service, peers = dict:get(service .. "|peers") or "[]",
+                   down = #down > 0 and down or nil }
+    end
+    return cjson.encode(all)
+end
+
+
+local function set(dict, key, value, ttl)
+    local ok, err = storage.set(dict, key, value, ttl)
+    if not ok then
+        log(ERR, "the shared dictionary cannot take ", key, " (", #tostring(value),
+            " bytes): ", err, "; what was there stays. Give it more room")
+    end
+    return ok
+end
+
+
+local function on_peers(self, service, json, revision)
+    local dict = self.dict
+    if not set(dict, service .. "|peers", json) then
+        self.missed[service] = true
+        return
+    end
+    self.missed[service] = nil
+    -- A store that was restored from a copy may count anew.
+    if dict:get(service .. "|version") == revision then
+        revision = revision + 0.5
+    end
+    set(dict, service .. "|version", revision)
+end
+
+
+local function on_synced(self, names)
+    local dict = self.dict
+    local present = {}
+    for _, name in ipairs(names) do
+        present[name] = true
+    end
+    local gone = {}
+    for _, name in ipairs(storage.names(dict)) do
+        if not present[name] then
+            gone[#gone + 1] = name
+        end
+    end
+    set(dict, "_allname", concat(names, "|"))
+    for _, name in ipairs(gone) do
+        dict:delete(name .. "|version")
+        dict:delete(name .. "|peers")
+    end
+    set(dict, "ready", true)
+end
+
+
+local function on_checked(self, service, peer, down)
+    local key = storage.check_key(service, peer)
+    if down then
+        set(self.dict, key, true)
+    else
+        local value, flags = self.dict:get(key)
+        if value and not flags then
+            self.dict:delete(key)
+        end
+        -- It rises slowly, as one that joins does.
+        set(self.dict, storage.recovered_key(service, peer), ngx.now(), LONGEST_RISE)
+    end
+    storage.touch(self.dict, service)
+end
+
+
+local function on_lead(self)
+    local ok, err = feeds.run(self.feed, known(self.dict))
+    if not ok then
+        log(ERR, "cannot follow the store: ", err)
+    end
+end
+
+
+local function handle(self, kind, id, name, text, revision)
+    if kind == feeds.PEERS then
+        on_peers(self, name, text, revision)
+    elseif kind == feeds.SYNCED then
+        on_synced(self, cjson.decode(text))
+    elseif kind == feeds.CHECKED then
+        on_checked(self, name, text, id == 1)
+    elseif kind == feeds.LEAD then
+        on_lead(self)
+    elseif text ~= "" then
+        set(self.dict, "_trouble", text)
+    else
+        self.dict:delete("_trouble")
+    end
+end
+
+
+local function run(premature, self)
+    local function take(...)
+        local ok, err = pcall(handle, self, ...)
+        if not ok then
+            log(ERR, err)
+        end
+    end
+    while not premature and not exiting() do
+        local ok, err = self.sema:wait(IDLE_WAIT)
+        if not ok and err ~= "timeout" then
+            log(ERR, "the syncer cannot wait: ", err)
+            return
+        end
+        feeds.drain(self.feed, take)
+        if not ok and next(self.missed) then
+            on_lead(self)       -- there may be room now: all of it once more
+        end
+    end
+end
+
+
+local function copy_options(options)
+    local copy = {}
+    for key, value in pairs(options) do
+        if key ~= "storage" then
+            copy[key] = value
+        end
+    end
+    return copy
+end
+
+
+-- The syncer, or nil and why not; false: this process needs none.
+local function start(dict, options)
+    local json, err = cjson.encode(copy_options(options))
+    if not json then
+        return nil, "options: " .. err
+    end
+    local self = { dict = dict, missed = {} }
+    self.sema, err = semaphore.new(0)
+    if not self.sema then
+        return nil, err
+    end
+    self.feed, err = feeds.start(json, self.sema.sem)
+    if not self.feed then
+        return self.feed, err
+    end
+    local ok
+    ok, err = ngx.timer.at(0, run, self)
+    if not ok then
+        return nil, "cannot start the syncer: " .. err
+    end
+    return self
+end
+
+
+--- Begins to keep a dictionary up to date. Call it in init_worker_by_lua, in every
+--- worker; once for each dictionary.
+---@param options table storage: ngx.shared.<name>; etcd_path; etcd_host,
+---   etcd_port, etcd_endpoints, etcd_user, etcd_password, etcd_ssl, …, etcd_api; or
+---   consul = {…}, or embedded = { path = … } (see README.md)
+---@return boolean|nil ok
+---@return string|nil err names the option; also in the error log
+function _M.init(options)
+    local dict, self, err
+    if type(options) ~= "table" then
+        err = "expected a table of options, got " .. tostring(options)
+    else
+        dict, err = storage.resolve(options.storage, "storage")
+    end
+    if dict and syncers[dict] then
+        err = "storage: this dictionary has a syncer already"
+    elseif dict then
+        self, err = start(dict, options)
+    end
+    if err then
+        log(ERR, "syncer.init: ", err)
+        return nil, err
+    end
+    if self then
+        syncers[dict] = self
+    end
+    return true
+end
+
+
+--- How a syncer does.
+---@param dict table|nil ngx.shared.<name>; may be left out where there is one
+---@return table|nil state ready (boolean), services (number), trouble (string|nil)
+---@return string|nil err
+function _M.state(dict)
+    if dict == nil then
+        dict = next(syncers)
+    else
+        dict = storage.resolve(dict, "dict")
+    end
+    if not dict or not syncers[dict] then
+        return nil, "no syncer of this dictionary in this worker"
+    end
+    return {
+        ready = dict:get("ready") == true,
+        services = #storage.names(dict),
+        trouble = dict:get("_trouble"),
+    }
+end
+
+
+--- The feed of a dictionary: for lreu.health.
+---@param dict table ngx.shared.<name>
+---@return number|nil feed
+function _M.feed(dict)
+    return syncers[dict] and syncers[dict].feed
+end
+
+
+return _M
