@@ -208,21 +208,39 @@ inline void weighted_rr::keep_in_first_cycle() noexcept {
       t.point -= step * t.total;
 }
 
+template <class Barred>
+std::optional<uint32_t>
+weighted_rr::pick_unless(const Barred& barred) noexcept {
+  constexpr int max_draws = 4;
+  for (int i = 0; i < max_draws; ++i) {
+    const uint32_t slot = draw();
+    if (!barred(slot))
+      return slot;
+  }
+  return scan(barred);
+}
+
 std::optional<uint32_t> weighted_rr::pick(const uint32_t* tried,
                                           size_t tried_count) noexcept {
   if (turns_.empty())
     return std::nullopt;
   if (tried_count == 0)
     return draw();
-  constexpr int max_draws = 4;
-  if (tried_count < slots_.size()) {
-    for (int i = 0; i < max_draws; ++i) {
-      const uint32_t slot = draw();
-      if (!contains(tried, tried_count, slot))
-        return slot;
-    }
-  }
-  return scan(tried, tried_count);
+  const auto barred = [=](uint32_t slot) {
+    return contains(tried, tried_count, slot);
+  };
+  return tried_count < slots_.size() ? pick_unless(barred) : scan(barred);
+}
+
+std::optional<uint32_t> weighted_rr::pick(const uint32_t* tried,
+                                          size_t tried_count,
+                                          const filter& others) noexcept {
+  if (turns_.empty())
+    return std::nullopt;
+  return pick_unless([&](uint32_t slot) {
+    return contains(tried, tried_count, slot) ||
+           others.leaves_out(others.context, slot);
+  });
 }
 
 inline uint32_t weighted_rr::draw() noexcept {
@@ -239,8 +257,8 @@ inline uint32_t weighted_rr::draw() noexcept {
 // The first untried host of the ring that comes first among those that have
 // one. The rings' turns stay: a host that many requests have to avoid must
 // not leave the others a debt of turns.
-std::optional<uint32_t> weighted_rr::scan(const uint32_t* tried,
-                                          size_t tried_count) noexcept {
+template <class Barred>
+std::optional<uint32_t> weighted_rr::scan(const Barred& barred) noexcept {
   const turn* best = nullptr;
   uint32_t best_index = 0;
   for (const turn& t : turns_) {
@@ -249,7 +267,7 @@ std::optional<uint32_t> weighted_rr::scan(const uint32_t* tried,
     const ring& r = rings_[t.ring];
     uint32_t index = r.cursor;
     for (uint32_t i = 0; i < r.count; ++i) {
-      if (!contains(tried, tried_count, slots_[r.first + index])) {
+      if (!barred(slots_[r.first + index])) {
         best = &t;
         best_index = index;
         break;

@@ -35,6 +35,9 @@ public:
   explicit weighted_rr(const std::vector<candidate>& hosts,
                        uint32_t offset = 0);
 
+  /// As the constructor's, for the next list that begins anew.
+  void offset(uint32_t hosts) noexcept { offset_ = hosts; }
+
   /// Takes over a changed host list and keeps the position: the host that was
   /// next stays next unless it is gone, then the one after it. Hosts that stay
   /// in their ring keep their rotation, and rings their phase. When no host
@@ -46,6 +49,14 @@ public:
   /// @param tried slots to leave out, at most a handful; may be null when 0.
   std::optional<uint32_t> pick(const uint32_t* tried = nullptr,
                                size_t tried_count = 0) noexcept;
+
+  /// Which slots to leave out besides; must be the same for the whole pick.
+  struct filter {
+    bool (*leaves_out)(const void* context, uint32_t slot) noexcept;
+    const void* context;
+  };
+  std::optional<uint32_t> pick(const uint32_t* tried, size_t tried_count,
+                               const filter& others) noexcept;
 
 private:
   /// Hosts of one weight: a stretch of `slots_` and the next one in it.
@@ -93,8 +104,10 @@ private:
   void keep_in_first_cycle() noexcept;
 
   uint32_t draw() noexcept;
-  std::optional<uint32_t> scan(const uint32_t* tried,
-                               size_t tried_count) noexcept;
+  template <class Barred>
+  std::optional<uint32_t> pick_unless(const Barred& barred) noexcept;
+  template <class Barred>
+  std::optional<uint32_t> scan(const Barred& barred) noexcept;
   void sift_down() noexcept;
 
   std::vector<ring> rings_; ///< heaviest first
