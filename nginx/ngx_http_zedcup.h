@@ -171,6 +171,16 @@ void ngx_http_zedcup_worker_ring(void);
 void ngx_http_zedcup_log(ngx_uint_t level, const char *text, size_t len);
 
 
+/* ---- ngx_http_zedcup_track.c: requests that a picker sent to a peer ---- */
+
+/* Keeps `pick` until r picks again or ends, and gives it to
+ * zedcup_tracked_end() then. NGX_ERROR: no memory. */
+ngx_int_t ngx_http_zedcup_track(ngx_http_request_t *r, void *pick);
+
+/* In ffi_peers.cpp. latency: ms until the answer's header came. */
+void zedcup_tracked_end(void *pick, ngx_int_t answered, ngx_msec_t latency);
+
+
 /* ---- bridge.cpp: the actors' side, all noexcept ------------------------ */
 
 /* Takes a budget of messages from the actors.

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define ZEDCUP_FFI_ABI  2
+#define ZEDCUP_FFI_ABI  3
 
 #define ZEDCUP_EXPORT  __attribute__((visibility("default")))
 
@@ -163,6 +163,69 @@ ZEDCUP_EXPORT int zedcup_ffi_feed_run(int feed, const char *known, size_t len,
 /* Peers are checked from now on; json: the options of health.init. */
 ZEDCUP_EXPORT int zedcup_ffi_feed_check(int feed, const char *json, size_t len,
     char *err, size_t *err_len);
+
+
+/* ---- peers: what lreu.picker picks from ---------------------------------- */
+
+typedef struct zedcup_peers_s  zedcup_peers_t;
+
+typedef struct {
+    const char  *name;            /* "host:port": its identity */
+    size_t       name_len;
+    double       start_ms;        /* since when it rises; 0: long ago */
+    uint32_t     slow_start_ms;
+    uint32_t     weight;          /* 0: never picked */
+} zedcup_ffi_peer_t;
+
+enum {
+    ZEDCUP_PICK_RR = 0,
+    ZEDCUP_PICK_HASH = 1,
+    ZEDCUP_PICK_LEAST_CONN = 2,
+    ZEDCUP_PICK_EWMA = 3,
+    ZEDCUP_PICK_RANDOM = 4
+};
+
+/* An empty list. offset: where a round robin begins. NULL: no memory. */
+ZEDCUP_EXPORT zedcup_peers_t *zedcup_ffi_peers_new(uint32_t offset);
+ZEDCUP_EXPORT void zedcup_ffi_peers_free(zedcup_peers_t *peers);
+
+/* Takes over another list; positions and loads go on by name. A peer's slot is
+ * its place in the list. now_ms: the clock of start_ms. */
+ZEDCUP_EXPORT int zedcup_ffi_peers_update(zedcup_peers_t *peers,
+    const zedcup_ffi_peer_t *list, size_t count, double now_ms);
+
+/* The slot of the next peer, or DECLINED: there is none that is not among the
+ * `tried` slots. The first in short: round robin, nobody tried. */
+ZEDCUP_EXPORT int zedcup_ffi_peers_next(zedcup_peers_t *peers, double now_ms);
+ZEDCUP_EXPORT int zedcup_ffi_peers_pick(zedcup_peers_t *peers, int method,
+    const char *key, size_t key_len, const uint32_t *tried,
+    size_t tried_count, double now_ms);
+
+/* Whether picks should be told by track(): a method is in use that counts. */
+ZEDCUP_EXPORT int zedcup_ffi_peers_wants_reports(const zedcup_peers_t *peers);
+
+/* This request (an ngx_http_request_t) goes to that slot, until it picks again
+ * or is over. */
+ZEDCUP_EXPORT int zedcup_ffi_peers_track(zedcup_peers_t *peers, void *request,
+    uint32_t slot);
+
+/* Requests to a slot that are under way, of those that were tracked. */
+ZEDCUP_EXPORT unsigned zedcup_ffi_peers_active(const zedcup_peers_t *peers,
+    uint32_t slot);
+
+
+/* ---- traffic: what upstream peers answered, for lreu.logger --------------- */
+
+/* Counts the tries of a request (an ngx_http_request_t) that is being logged.
+ * Returns how many there were. */
+ZEDCUP_EXPORT int zedcup_ffi_traffic_count(void *request);
+
+/* What this worker counted since the last call, as JSON (see peers/traffic.hpp);
+ * the view lives until the next call. Returns 0 where there was nothing. */
+ZEDCUP_EXPORT int zedcup_ffi_traffic_take(const char **json, size_t *len);
+
+/* The longest duration, in ms, of a bucket of its "times". */
+ZEDCUP_EXPORT uint32_t zedcup_ffi_traffic_bucket(uint32_t bucket);
 
 
 /* A host name as nginx's resolver knows it, asked again when its time to live

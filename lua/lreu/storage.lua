@@ -14,6 +14,9 @@
 --                       since when it is back from an active check, unix time
 --   cutdown:<service>:<host>:<port>
 --                       percent of its weight that it does not get
+--   judged:<service>:<host>:<port>
+--                       the same, by the judger; ends by itself when nobody judges
+--   judger|<service>    why: JSON, see lreu/judger.lua
 --   <service>|blackhole percent of the picks that get no peer
 --   <service>|tuning    a number that changes with the two before, and with checks
 
@@ -22,6 +25,7 @@ local cjson = require("cjson.safe").new()
 local ngx = ngx
 local gmatch = string.gmatch
 local ipairs = ipairs
+local tonumber = tonumber
 local tostring = tostring
 local type = type
 
@@ -122,6 +126,35 @@ end
 ---@return string
 function _M.cut_key(service, peer)
     return "cutdown:" .. service .. ":" .. peer
+end
+
+
+---@param service string
+---@param peer string "host:port"
+---@return string
+function _M.judged_key(service, peer)
+    return "judged:" .. service .. ":" .. peer
+end
+
+
+--- A number of a table of options.
+---@param options table
+---@param key string
+---@param default number
+---@param least number
+---@param most number
+---@return number|nil value
+---@return string|nil err names the key
+function _M.number(options, key, default, least, most)
+    local given = options[key]
+    if given == nil then
+        return default
+    end
+    local value = tonumber(given)
+    if not value or value ~= value or value < least or value > most then
+        return nil, key .. ": expected " .. least .. ".." .. most .. ", got " .. tostring(given)
+    end
+    return value
 end
 
 
