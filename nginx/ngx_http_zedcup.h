@@ -177,7 +177,7 @@ void ngx_http_zedcup_log(ngx_uint_t level, const char *text, size_t len);
  * zedcup_tracked_end() then. NGX_ERROR: no memory. */
 ngx_int_t ngx_http_zedcup_track(ngx_http_request_t *r, void *pick);
 
-/* In ffi_peers.cpp. latency: ms until the answer's header came. */
+/* In ffi_picker.cpp. latency: ms until the answer's header came. */
 void zedcup_tracked_end(void *pick, ngx_int_t answered, ngx_msec_t latency);
 
 

@@ -47,7 +47,7 @@ private:
 } // namespace zedcup
 
 /// What Lua holds.
-struct zedcup_peers_s {
+struct zedcup_picker_s {
   std::shared_ptr<zedcup::peer_revision> now;
   uint32_t offset = 0; ///< where the round robin of this worker begins
 };

@@ -165,9 +165,9 @@ ZEDCUP_EXPORT int zedcup_ffi_feed_check(int feed, const char *json, size_t len,
     char *err, size_t *err_len);
 
 
-/* ---- peers: what lreu.picker picks from ---------------------------------- */
+/* ---- picker: the peers that lreu.picker chooses from ---------------------- */
 
-typedef struct zedcup_peers_s  zedcup_peers_t;
+typedef struct zedcup_picker_s  zedcup_picker_t;
 
 typedef struct {
     const char  *name;            /* "host:port": its identity */
@@ -175,7 +175,7 @@ typedef struct {
     double       start_ms;        /* since when it rises; 0: long ago */
     uint32_t     slow_start_ms;
     uint32_t     weight;          /* 0: never picked */
-} zedcup_ffi_peer_t;
+} zedcup_ffi_picker_peer_t;
 
 enum {
     ZEDCUP_PICK_RR = 0,
@@ -186,31 +186,31 @@ enum {
 };
 
 /* An empty list. offset: where a round robin begins. NULL: no memory. */
-ZEDCUP_EXPORT zedcup_peers_t *zedcup_ffi_peers_new(uint32_t offset);
-ZEDCUP_EXPORT void zedcup_ffi_peers_free(zedcup_peers_t *peers);
+ZEDCUP_EXPORT zedcup_picker_t *zedcup_ffi_picker_new(uint32_t offset);
+ZEDCUP_EXPORT void zedcup_ffi_picker_free(zedcup_picker_t *peers);
 
 /* Takes over another list; positions and loads go on by name. A peer's slot is
  * its place in the list. now_ms: the clock of start_ms. */
-ZEDCUP_EXPORT int zedcup_ffi_peers_update(zedcup_peers_t *peers,
-    const zedcup_ffi_peer_t *list, size_t count, double now_ms);
+ZEDCUP_EXPORT int zedcup_ffi_picker_update(zedcup_picker_t *peers,
+    const zedcup_ffi_picker_peer_t *list, size_t count, double now_ms);
 
 /* The slot of the next peer, or DECLINED: there is none that is not among the
  * `tried` slots. The first in short: round robin, nobody tried. */
-ZEDCUP_EXPORT int zedcup_ffi_peers_next(zedcup_peers_t *peers, double now_ms);
-ZEDCUP_EXPORT int zedcup_ffi_peers_pick(zedcup_peers_t *peers, int method,
+ZEDCUP_EXPORT int zedcup_ffi_picker_next(zedcup_picker_t *peers, double now_ms);
+ZEDCUP_EXPORT int zedcup_ffi_picker_pick(zedcup_picker_t *peers, int method,
     const char *key, size_t key_len, const uint32_t *tried,
     size_t tried_count, double now_ms);
 
 /* Whether picks should be told by track(): a method is in use that counts. */
-ZEDCUP_EXPORT int zedcup_ffi_peers_wants_reports(const zedcup_peers_t *peers);
+ZEDCUP_EXPORT int zedcup_ffi_picker_wants_reports(const zedcup_picker_t *peers);
 
 /* This request (an ngx_http_request_t) goes to that slot, until it picks again
  * or is over. */
-ZEDCUP_EXPORT int zedcup_ffi_peers_track(zedcup_peers_t *peers, void *request,
+ZEDCUP_EXPORT int zedcup_ffi_picker_track(zedcup_picker_t *peers, void *request,
     uint32_t slot);
 
 /* Requests to a slot that are under way, of those that were tracked. */
-ZEDCUP_EXPORT unsigned zedcup_ffi_peers_active(const zedcup_peers_t *peers,
+ZEDCUP_EXPORT unsigned zedcup_ffi_picker_active(const zedcup_picker_t *peers,
     uint32_t slot);
 
 

@@ -2,7 +2,7 @@
 -- syncer may run in another worker, or in none. What stands in the dictionary is
 -- described in lreu/storage.lua.
 
-local peers_ffi = require "zedcup.ffi_peers"
+local picker_ffi = require "zedcup.ffi_picker"
 local storage = require "lreu.storage"
 local views = require "lreu.view"
 
@@ -15,19 +15,19 @@ local tonumber = tonumber
 local tostring = tostring
 local type = type
 local ngx_now = ngx.now
-local next_slot = peers_ffi.next
-local pick_slot = peers_ffi.pick
-local track = peers_ffi.track
+local next_slot = picker_ffi.next
+local pick_slot = picker_ffi.pick
+local track = picker_ffi.track
 
 local NONE = {}
 
 local METHODS = {
-    rr = peers_ffi.RR,
-    weighted_rr = peers_ffi.RR,
-    hash = peers_ffi.HASH,
-    least_conn = peers_ffi.LEAST_CONN,
-    ewma = peers_ffi.EWMA,
-    random = peers_ffi.RANDOM,
+    rr = picker_ffi.RR,
+    weighted_rr = picker_ffi.RR,
+    hash = picker_ffi.HASH,
+    least_conn = picker_ffi.LEAST_CONN,
+    ewma = picker_ffi.EWMA,
+    random = picker_ffi.RANDOM,
 }
 
 local _M = {}
@@ -174,7 +174,7 @@ function _M.rr(service, ban_peer)
             return nil, err
         end
         if ban_peer ~= nil or view.black_hole then
-            return pick(service, peers_ffi.RR, "", ban_peer)
+            return pick(service, picker_ffi.RR, "", ban_peer)
         end
     end
     local i = next_slot(view.list, now)
@@ -184,7 +184,7 @@ function _M.rr(service, ban_peer)
         track(view.list, i)
         return view.peers[i + 1]
     end
-    return pick(service, peers_ffi.RR, "", nil)
+    return pick(service, picker_ffi.RR, "", nil)
 end
 
 
@@ -198,7 +198,7 @@ function _M.hash(service, key, ban_peer)
     if key == nil then
         return nil, "key: expected a string, got nil"
     end
-    return pick(service, peers_ffi.HASH, tostring(key), ban_peer)
+    return pick(service, picker_ffi.HASH, tostring(key), ban_peer)
 end
 
 
@@ -208,7 +208,7 @@ end
 ---@return table|nil peer
 ---@return string|nil err
 function _M.least_conn(service, ban_peer)
-    return pick(service, peers_ffi.LEAST_CONN, "", ban_peer)
+    return pick(service, picker_ffi.LEAST_CONN, "", ban_peer)
 end
 
 
@@ -218,7 +218,7 @@ end
 ---@return table|nil peer
 ---@return string|nil err
 function _M.ewma(service, ban_peer)
-    return pick(service, peers_ffi.EWMA, "", ban_peer)
+    return pick(service, picker_ffi.EWMA, "", ban_peer)
 end
 
 
@@ -228,7 +228,7 @@ end
 ---@return table|nil peer
 ---@return string|nil err
 function _M.random(service, ban_peer)
-    return pick(service, peers_ffi.RANDOM, "", ban_peer)
+    return pick(service, picker_ffi.RANDOM, "", ban_peer)
 end
 
 
@@ -249,7 +249,7 @@ function _M.pick(service, opts)
         return nil, "opts.method: expected rr, hash, least_conn, ewma or random, got "
                     .. tostring(opts.method)
     end
-    if method == peers_ffi.HASH and opts.key == nil then
+    if method == picker_ffi.HASH and opts.key == nil then
         return nil, "opts.key: expected a string, got nil"
     end
     return pick(service, method, tostring(opts.key or ""), opts.ban)
@@ -364,7 +364,7 @@ function _M.show(service)
             host = peer.host, port = peer.port, name = slot.name, weight = peer.weight,
             status = peer.status, slow_start = peer.slow_start, start_at = peer.start_at,
             check_url = peer.check_url, checkdown = dict:get(slot.check_key) and true or false,
-            cutdown = slot.cut, active = peers_ffi.active(view.list, i - 1),
+            cutdown = slot.cut, active = picker_ffi.active(view.list, i - 1),
         }
     end
     return #all > 0 and cjson.encode(all) or "[]"

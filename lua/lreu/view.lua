@@ -3,7 +3,7 @@
 -- The dictionary is looked at once in each millisecond of nginx's clock.
 
 local addresses = require "zedcup.addresses"
-local peers_ffi = require "zedcup.ffi_peers"
+local picker_ffi = require "zedcup.ffi_picker"
 local storage = require "lreu.storage"
 
 local cjson = require("cjson.safe").new()
@@ -108,7 +108,7 @@ local function update(self, now)
     end
     self.panics = panics
     self.usable = usable
-    peers_ffi.update(self.list, list, now)
+    picker_ffi.update(self.list, list, now)
 end
 
 
@@ -246,7 +246,7 @@ local _M = {}
 ---@return table|nil view
 ---@return string|nil err
 function _M.new(dict, service)
-    local list, err = peers_ffi.new(ngx.worker.id() or 0)
+    local list, err = picker_ffi.new(ngx.worker.id() or 0)
     if not list then
         return nil, err
     end

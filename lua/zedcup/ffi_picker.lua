@@ -9,7 +9,7 @@ local C = ffi.C
 local get_request = base.get_request
 
 ffi.cdef[[
-typedef struct zedcup_peers_s  zedcup_peers_t;
+typedef struct zedcup_picker_s  zedcup_picker_t;
 
 typedef struct {
     const char  *name;
@@ -17,18 +17,18 @@ typedef struct {
     double       start_ms;
     uint32_t     slow_start_ms;
     uint32_t     weight;
-} zedcup_ffi_peer_t;
+} zedcup_ffi_picker_peer_t;
 
-zedcup_peers_t *zedcup_ffi_peers_new(uint32_t offset);
-void zedcup_ffi_peers_free(zedcup_peers_t *peers);
-int zedcup_ffi_peers_update(zedcup_peers_t *peers, const zedcup_ffi_peer_t *list,
+zedcup_picker_t *zedcup_ffi_picker_new(uint32_t offset);
+void zedcup_ffi_picker_free(zedcup_picker_t *peers);
+int zedcup_ffi_picker_update(zedcup_picker_t *peers, const zedcup_ffi_picker_peer_t *list,
     size_t count, double now_ms);
-int zedcup_ffi_peers_next(zedcup_peers_t *peers, double now_ms);
-int zedcup_ffi_peers_pick(zedcup_peers_t *peers, int method, const char *key,
+int zedcup_ffi_picker_next(zedcup_picker_t *peers, double now_ms);
+int zedcup_ffi_picker_pick(zedcup_picker_t *peers, int method, const char *key,
     size_t key_len, const uint32_t *tried, size_t tried_count, double now_ms);
-int zedcup_ffi_peers_wants_reports(const zedcup_peers_t *peers);
-int zedcup_ffi_peers_track(zedcup_peers_t *peers, void *request, uint32_t slot);
-unsigned zedcup_ffi_peers_active(const zedcup_peers_t *peers, uint32_t slot);
+int zedcup_ffi_picker_wants_reports(const zedcup_picker_t *peers);
+int zedcup_ffi_picker_track(zedcup_picker_t *peers, void *request, uint32_t slot);
+unsigned zedcup_ffi_picker_active(const zedcup_picker_t *peers, uint32_t slot);
 ]]
 
 local _M = {
@@ -52,11 +52,11 @@ function _M.new(offset)
     if not ok then
         return nil, err
     end
-    local peers = C.zedcup_ffi_peers_new(offset)
+    local peers = C.zedcup_ffi_picker_new(offset)
     if peers == nil then
         return nil, "no memory"
     end
-    return ffi.gc(peers, C.zedcup_ffi_peers_free)
+    return ffi.gc(peers, C.zedcup_ffi_picker_free)
 end
 
 
@@ -67,7 +67,7 @@ end
 ---@return boolean ok
 function _M.update(peers, list, now)
     local count = #list
-    local raw = ffi.new("zedcup_ffi_peer_t[?]", count)
+    local raw = ffi.new("zedcup_ffi_picker_peer_t[?]", count)
     for i = 1, count do
         local peer, to = list[i], raw[i - 1]
         to.name, to.name_len = peer.name, #peer.name
@@ -75,7 +75,7 @@ function _M.update(peers, list, now)
         to.start_ms = peer.start * 1000
         to.slow_start_ms = peer.slow_start * 1000
     end
-    return C.zedcup_ffi_peers_update(peers, raw, count, now * 1000) == 0
+    return C.zedcup_ffi_picker_update(peers, raw, count, now * 1000) == 0
 end
 
 
@@ -84,7 +84,7 @@ end
 ---@param now number unix time
 ---@return number slot 0-based
 function _M.next(peers, now)
-    return C.zedcup_ffi_peers_next(peers, now * 1000)
+    return C.zedcup_ffi_picker_next(peers, now * 1000)
 end
 
 
@@ -103,7 +103,7 @@ function _M.pick(peers, method, key, tried, now)
     for i = 1, count do
         tried_slots[i - 1] = tried[i]
     end
-    return C.zedcup_ffi_peers_pick(peers, method, key, #key, tried_slots, count, now * 1000)
+    return C.zedcup_ffi_picker_pick(peers, method, key, #key, tried_slots, count, now * 1000)
 end
 
 
@@ -112,10 +112,10 @@ end
 ---@param peers cdata
 ---@param slot number
 function _M.track(peers, slot)
-    if C.zedcup_ffi_peers_wants_reports(peers) ~= 0 then
+    if C.zedcup_ffi_picker_wants_reports(peers) ~= 0 then
         local request = get_request()
         if request then
-            C.zedcup_ffi_peers_track(peers, request, slot)
+            C.zedcup_ffi_picker_track(peers, request, slot)
         end
     end
 end
@@ -125,7 +125,7 @@ end
 ---@param slot number
 ---@return number requests under way, of those that were tracked
 function _M.active(peers, slot)
-    return C.zedcup_ffi_peers_active(peers, slot)
+    return C.zedcup_ffi_picker_active(peers, slot)
 end
 
 

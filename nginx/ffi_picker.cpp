@@ -23,7 +23,8 @@ struct tracked_pick {
   uint32_t slot = 0;
 };
 
-balancer::peer_list take_peers(const zedcup_ffi_peer_t* peers, size_t count) {
+balancer::peer_list take_peers(const zedcup_ffi_picker_peer_t* peers,
+                               size_t count) {
   balancer::peer_list all;
   all.reserve(count);
   for (size_t i = 0; i < count; ++i) {
@@ -45,9 +46,9 @@ int slot_or_declined(std::optional<uint32_t> slot) {
 
 } // namespace
 
-zedcup_peers_t* zedcup_ffi_peers_new(uint32_t offset) {
+zedcup_picker_t* zedcup_ffi_picker_new(uint32_t offset) {
   try {
-    auto made = std::make_unique<zedcup_peers_t>();
+    auto made = std::make_unique<zedcup_picker_t>();
     made->offset = offset;
     made->now = std::make_shared<zedcup::peer_revision>(
         nullptr, balancer::peer_list{}, offset, 0);
@@ -57,13 +58,13 @@ zedcup_peers_t* zedcup_ffi_peers_new(uint32_t offset) {
   }
 }
 
-void zedcup_ffi_peers_free(zedcup_peers_t* peers) {
+void zedcup_ffi_picker_free(zedcup_picker_t* peers) {
   delete peers;
 }
 
-int zedcup_ffi_peers_update(zedcup_peers_t* peers,
-                            const zedcup_ffi_peer_t* list, size_t count,
-                            double now_ms) {
+int zedcup_ffi_picker_update(zedcup_picker_t* peers,
+                             const zedcup_ffi_picker_peer_t* list, size_t count,
+                             double now_ms) {
   try {
     peers->now = std::make_shared<zedcup::peer_revision>(
         peers->now.get(), take_peers(list, count), peers->offset,
@@ -76,15 +77,15 @@ int zedcup_ffi_peers_update(zedcup_peers_t* peers,
   }
 }
 
-int zedcup_ffi_peers_next(zedcup_peers_t* peers, double now_ms) {
+int zedcup_ffi_picker_next(zedcup_picker_t* peers, double now_ms) {
   balancer::request wanted;
   wanted.now_ms = static_cast<uint64_t>(now_ms);
   return slot_or_declined(peers->now->base().pick(wanted));
 }
 
-int zedcup_ffi_peers_pick(zedcup_peers_t* peers, int method, const char* key,
-                          size_t key_len, const uint32_t* tried,
-                          size_t tried_count, double now_ms) {
+int zedcup_ffi_picker_pick(zedcup_picker_t* peers, int method, const char* key,
+                           size_t key_len, const uint32_t* tried,
+                           size_t tried_count, double now_ms) {
   try {
     balancer::request wanted;
     wanted.tried = tried;
@@ -98,12 +99,12 @@ int zedcup_ffi_peers_pick(zedcup_peers_t* peers, int method, const char* key,
   }
 }
 
-int zedcup_ffi_peers_wants_reports(const zedcup_peers_t* peers) {
+int zedcup_ffi_picker_wants_reports(const zedcup_picker_t* peers) {
   return peers->now->wants_reports() ? 1 : 0;
 }
 
-int zedcup_ffi_peers_track(zedcup_peers_t* peers, void* request,
-                           uint32_t slot) {
+int zedcup_ffi_picker_track(zedcup_picker_t* peers, void* request,
+                            uint32_t slot) {
   try {
     auto pick = std::make_unique<tracked_pick>();
     pick->from = peers->now;
@@ -129,6 +130,6 @@ void zedcup_tracked_end(void* data, ngx_int_t answered, ngx_msec_t latency) {
   load.finished(pick->slot);
 }
 
-unsigned zedcup_ffi_peers_active(const zedcup_peers_t* peers, uint32_t slot) {
+unsigned zedcup_ffi_picker_active(const zedcup_picker_t* peers, uint32_t slot) {
   return peers->now->base().active(slot).value_or(0);
 }
