@@ -3,6 +3,8 @@
 local ffi = require "ffi"
 local http = require "zedcup.http"
 local instances = require "zedcup.instances"
+local picker = require "lreu.picker"
+local syncer = require "lreu.syncer"
 local zedcup = require "zedcup"
 
 ffi.cdef[[
@@ -26,6 +28,10 @@ end
 
 
 local function current_port()
+    if _M.store == "lreu" then
+        local peer = picker.rr("bench")
+        return peer and peer.port
+    end
     local view = instances.get("bench")
     return view and view.pools[1] and view.pools[1].hosts[0].port
 end
@@ -44,7 +50,15 @@ local function look(premature)
 end
 
 
+--- In init_worker.
 function _M.watch()
+    if _M.store == "lreu" then
+        local dict = ngx.shared.seen
+        assert(syncer.init({ etcd_endpoints = { _M.server }, etcd_path = "/lreu/", storage = dict }))
+        assert(picker.init(dict))
+    else
+        zedcup.run_workers()
+    end
     assert(ngx.timer.at(0, look))
 end
 
@@ -70,6 +84,16 @@ local function put_etcd(port)
 end
 
 
+-- A service with one peer: the one before goes with the same transaction.
+local function put_peer(port)
+    local function key(of)
+        return ngx.encode_base64("/lreu/bench/127.0.0.1:" .. of)
+    end
+    call("POST", "/v3/kv/txn", '{"success":[{"request_delete_range":{"key":"' .. key(port - 1)
+         .. '"}},{"request_put":{"key":"' .. key(port) .. '"}}]}')
+end
+
+
 local function configure(port)
     return assert(zedcup.configure_instance("bench", {
         pools = { { hosts = { { host = "127.0.0.1", port = port } } } },
@@ -78,7 +102,11 @@ end
 
 
 function _M.ready()
-    configure(PORT)
+    if _M.store == "lreu" then
+        put_peer(PORT)
+    else
+        configure(PORT)
+    end
     ngx.say("ok")
 end
 
@@ -102,7 +130,8 @@ end
 
 
 function _M.run()
-    local put = ({ consul = put_consul, etcd = put_etcd, embedded = configure })[_M.store]
+    local put = ({ consul = put_consul, etcd = put_etcd, embedded = configure,
+                   lreu = put_peer })[_M.store]
     for round = 1, tonumber(ngx.var.arg_rounds) do
         local port = PORT + round
         local before = now_ms()

@@ -29,6 +29,8 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 front_conf() { # STORE STORE-OPTIONS URL
+    init=
+    [ -z "$2" ] || init="assert(require(\"zedcup\").init({ $2 }))"
     zedcup_main
     nginx_main front 4 warn
     cat <<END
@@ -37,14 +39,11 @@ $(nginx_http front)
 $(zedcup_http)
     lua_shared_dict seen 8m;
     init_by_lua_block {
-        assert(require("zedcup").init({ $2 }))
+        $init
         require("propagation").store = "$1"
         require("propagation").server = "$3"
     }
-    init_worker_by_lua_block {
-        require("zedcup").run_workers()
-        require("propagation").watch()
-    }
+    init_worker_by_lua_block { require("propagation").watch() }
     server {
         listen 127.0.0.1:$port;
         location = /ready { content_by_lua_block { require("propagation").ready() } }
@@ -99,3 +98,4 @@ start_consul
 measure consul "consul = { port = $consul_port }" "$consul_url"
 start_etcd
 measure etcd "etcd = { port = $etcd_port }" "$etcd_url"
+measure lreu "" "$etcd_url"

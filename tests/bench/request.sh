@@ -1,7 +1,8 @@
 #!/bin/sh
-# CPU of one worker per request, as a ratio over nginx's own proxy_pass: a
-# cosocket written by hand, the HTTP client, and handler:request with 3 and
-# with 500 hosts, all against the same backend. Rounds alternate so that a
+# CPU of one worker per request, as a ratio over nginx's own proxy_pass:
+# balancer_by_lua with a fixed peer and with lreu.picker, a cosocket written by
+# hand, the HTTP client, and handler:request with 3 and with 500 hosts, all
+# against the same backend. Rounds alternate so that a
 # noisy neighbour hits all alike; a figure is the median of its rounds.
 #
 # 500 hosts have 500 connections, each used once in 500 requests: that alone
@@ -12,7 +13,7 @@
 #   request.sh [ROUNDS [SECONDS]]        CASES="proxy_pass handler_3" chooses
 set -eu
 rounds=${1:-5} seconds=${2:-5}
-cases=${CASES:-proxy_pass proxy_500 raw_cosocket zedcup_http handler_3 handler_500_on_3 handler_500}
+cases=${CASES:-proxy_pass proxy_500 balancer_none balancer_rr raw_cosocket zedcup_http handler_3 handler_500_on_3 handler_500}
 top=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/zedcup-bench.XXXXXX")
 . "$top/tests/support/nginx.sh"
@@ -70,11 +71,25 @@ $(addresses | head -n 3 | sed "s/.*/        server &:$backend;/")
 $(addresses | sed "s/.*/        server &:$backend;/")
         keepalive 512;
     }
+    lua_shared_dict peers 1m;
+    upstream by_lua {
+        server 127.0.0.1:1;
+        balancer_by_lua_block { require("request_cases").balancer_none() }
+        keepalive 64;
+    }
+    upstream by_picker {
+        server 127.0.0.1:1;
+        balancer_by_lua_block { require("request_cases").balancer_rr() }
+        keepalive 64;
+    }
     init_by_lua_block {
         assert(require("zedcup").init({ embedded = { path = "$work/store.db" } }))
         require("request_cases").port = $backend
     }
-    init_worker_by_lua_block { require("zedcup").run_workers() }
+    init_worker_by_lua_block {
+        require("zedcup").run_workers()
+        require("request_cases").put_peers(ngx.shared.peers)
+    }
     server {
         listen 127.0.0.1:$port;
         default_type text/plain;
@@ -88,6 +103,15 @@ $(addresses | sed "s/.*/        server &:$backend;/")
             proxy_set_header Connection "";
             proxy_pass http://backend_500;
         }
+$(for case in by_lua:none by_picker:rr; do
+    cat <<PROXY
+        location = /balancer_${case#*:} {
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_pass http://${case%:*};
+        }
+PROXY
+done)
         location = /configure { content_by_lua_block { require("request_cases").configure() } }
 $(for case in raw_cosocket raw_receiveany zedcup_http zedcup_all handler_3 handler_500 handler_500_on_3; do
     echo "        location = /$case { content_by_lua_block { require('request_cases').$case() } }"
@@ -142,6 +166,8 @@ compare() { # TEXT CASE BASE
     awk -v text="$1" -v a="$(median "$work/$2.us")" -v b="$(median "$work/$3.us")" \
         'BEGIN { printf "%-44s %.2f\n", text, a / b }'
 }
+compare "picker.rr over proxy_pass (target <= 1.05)" balancer_rr proxy_pass
+compare "picker.rr over an empty balancer_by_lua" balancer_rr balancer_none
 compare "500 hosts over 3, same sockets (target <= 1.08)" handler_500_on_3 handler_3
 compare "500 hosts over 3, 500 sockets" handler_500 handler_3
 compare "the same for proxy_pass" proxy_500 proxy_pass

@@ -155,4 +155,42 @@ function _M.handler_500_on_3()
 end
 
 
+-- ---- balancer_by_lua -----------------------------------------------------------
+
+local balancer = require "ngx.balancer"
+local picker = require "lreu.picker"
+
+
+--- What balancer_by_lua costs by itself.
+function _M.balancer_none()
+    local ok, err = balancer.set_current_peer("127.0.0.1", _M.port)
+    if not ok then return fail("set_current_peer", err) end
+end
+
+
+function _M.balancer_rr()
+    local peer, err = picker.rr("bench")
+    if not peer then return fail("rr", err) end
+
+    local ok
+    ok, err = balancer.set_current_peer(peer.host, peer.port)
+    if not ok then return fail("set_current_peer", err) end
+end
+
+
+--- Three peers, as the syncer would write them.
+function _M.put_peers(dict)
+    local peers = {}
+    for i = 1, 3 do
+        peers[i] = { host = "127.0.0." .. i, port = _M.port, weight = 1, status = "up",
+                     slow_start = 0, start_at = 0 }
+    end
+    dict:set("bench|peers", require("cjson").encode(peers))
+    dict:set("bench|version", 1)
+    dict:set("_allname", "bench")
+    dict:set("ready", true)
+    assert(picker.init(dict))
+end
+
+
 return _M
