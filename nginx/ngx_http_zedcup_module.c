@@ -17,6 +17,7 @@ static ngx_int_t ngx_http_zedcup_postconfiguration(ngx_conf_t *cf);
 static char *ngx_http_zedcup_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_http_zedcup_init_module(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_zedcup_init_process(ngx_cycle_t *cycle);
 static void ngx_http_zedcup_exit_process(ngx_cycle_t *cycle);
 
 
@@ -55,7 +56,7 @@ ngx_module_t  ngx_http_zedcup_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     ngx_http_zedcup_init_module,           /* init module */
-    NULL,                                  /* init process */
+    ngx_http_zedcup_init_process,          /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     ngx_http_zedcup_exit_process,          /* exit process */
@@ -126,7 +127,11 @@ ngx_http_zedcup_postconfiguration(ngx_conf_t *cf)
         zmcf->zone_size = NGX_HTTP_ZEDCUP_ZONE_SIZE;
     }
 
-    return ngx_http_zedcup_zone_add(cf, zmcf);
+    if (ngx_http_zedcup_zone_add(cf, zmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_zedcup_peers_configure(cf, zmcf);
 }
 
 
@@ -142,6 +147,15 @@ ngx_http_zedcup_init_module(ngx_cycle_t *cycle)
     }
 
     return ngx_http_zedcup_channels_open(cycle, zmcf);
+}
+
+
+static ngx_int_t
+ngx_http_zedcup_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_zedcup_peers_init_process(cycle);
+
+    return NGX_OK;
 }
 
 
