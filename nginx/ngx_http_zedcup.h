@@ -29,6 +29,7 @@ typedef struct {
     size_t                        zone_size;
     ngx_http_zedcup_channels_t    channels;
     ngx_array_t                   groups;     /* upstreams with a zone */
+    ngx_str_t                     state_dir;
 } ngx_http_zedcup_main_conf_t;
 
 
@@ -176,6 +177,11 @@ void ngx_http_zedcup_log(ngx_uint_t level, const char *text, size_t len);
 ngx_int_t ngx_http_zedcup_peers_configure(ngx_conf_t *cf,
     ngx_http_zedcup_main_conf_t *zmcf);
 void ngx_http_zedcup_peers_init_process(ngx_cycle_t *cycle);
+void ngx_http_zedcup_peers_exit_process(ngx_cycle_t *cycle);
+
+/* The new configuration is in force: what a reload took on is the old one's no
+ * more. In the master. */
+void ngx_http_zedcup_carry_done(void);
 
 
 /* ---- bridge.cpp: the actors' side, all noexcept ------------------------ */

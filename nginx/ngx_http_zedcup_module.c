@@ -16,6 +16,8 @@ static void *ngx_http_zedcup_create_main_conf(ngx_conf_t *cf);
 static ngx_int_t ngx_http_zedcup_postconfiguration(ngx_conf_t *cf);
 static char *ngx_http_zedcup_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_zedcup_state_dir(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static ngx_int_t ngx_http_zedcup_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_zedcup_init_process(ngx_cycle_t *cycle);
 static void ngx_http_zedcup_exit_process(ngx_cycle_t *cycle);
@@ -26,6 +28,13 @@ static ngx_command_t  ngx_http_zedcup_commands[] = {
     { ngx_string("zedcup_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_zedcup_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("zedcup_state_dir"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_zedcup_state_dir,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -116,6 +125,35 @@ ngx_http_zedcup_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+static char *
+ngx_http_zedcup_state_dir(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_zedcup_main_conf_t  *zmcf = conf;
+
+    ngx_str_t  *value;
+
+    if (zmcf->state_dir.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "is empty";
+    }
+
+    zmcf->state_dir = value[1];
+
+    /* relative to the prefix, as everything in nginx's configuration */
+
+    if (ngx_conf_full_name(cf->cycle, &zmcf->state_dir, 0) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 static ngx_int_t
 ngx_http_zedcup_postconfiguration(ngx_conf_t *cf)
 {
@@ -140,6 +178,8 @@ ngx_http_zedcup_init_module(ngx_cycle_t *cycle)
 {
     ngx_http_zedcup_main_conf_t  *zmcf;
 
+    ngx_http_zedcup_carry_done();
+
     zmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_zedcup_module);
 
     if (zmcf == NULL || ngx_test_config) {
@@ -162,6 +202,8 @@ ngx_http_zedcup_init_process(ngx_cycle_t *cycle)
 static void
 ngx_http_zedcup_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_http_zedcup_peers_exit_process(cycle);
+
     if (zedcup_bridge_stop() == NGX_OK) {
         ngx_http_zedcup_worker_stop();
     }

@@ -158,6 +158,13 @@ ngx_http_zedcup_peers_zone_init(ngx_shm_zone_t *shm_zone, void *data)
                           "zedcup: zone \"%V\" of upstream \"%V\": %s",
                           &shm_zone->shm.name, &group[i].uscf->host,
                           group[i].refused);
+            continue;
+        }
+
+        if (!group[i].shared
+            && ngx_http_zedcup_carry(&group[i]) == NGX_DECLINED)
+        {
+            ngx_http_zedcup_state_load(&group[i]);
         }
     }
 
@@ -298,8 +305,33 @@ ngx_http_zedcup_peers_init_process(ngx_cycle_t *cycle)
     group = groups->elts;
 
     for (i = 0; i < groups->nelts; i++) {
-        if (group[i].peers && ngx_worker < group[i].peers->nslots) {
-            ngx_http_zedcup_peers_recover(group[i].peers, ngx_worker);
+
+        if (group[i].peers == NULL || ngx_worker >= group[i].peers->nslots) {
+            continue;
+        }
+
+        ngx_http_zedcup_peers_recover(group[i].peers, ngx_worker);
+
+        if (ngx_worker == 0 && group[i].peers->edits) {
+            ngx_http_zedcup_state_later(&group[i]);
+        }
+    }
+}
+
+
+void
+ngx_http_zedcup_peers_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                i;
+    ngx_array_t              *groups;
+    ngx_http_zedcup_group_t  *group;
+
+    groups = ngx_http_zedcup_groups(cycle);
+    group = groups ? groups->elts : NULL;
+
+    for (i = 0; groups && i < groups->nelts; i++) {
+        if (group[i].peers) {
+            ngx_http_zedcup_state_flush(&group[i]);
         }
     }
 }

@@ -65,6 +65,7 @@ typedef struct {
     ngx_http_zedcup_group_t       *group;
     ngx_atomic_t                   version;   /* raised by changes of the set
                                                  and of weights */
+    ngx_uint_t                     edits;     /* how many there were */
     ngx_uint_t                     moved;     /* a reload took the edits on */
     ngx_http_zedcup_peer_t        *retired;
     ngx_http_zedcup_peer_name_t   *names;
@@ -90,6 +91,7 @@ struct ngx_http_zedcup_group_s {
     ngx_msec_t                       points_time;
     ngx_event_t                      reaper;
     ngx_event_t                      saver;
+    ngx_uint_t                       saved;       /* edits in the file */
     unsigned                         shared:1;    /* others are in the zone */
     unsigned                         backups:1;   /* the method knows them */
     unsigned                         consistent:1;
@@ -110,6 +112,15 @@ typedef struct {
     ngx_http_zedcup_peer_t        *found;     /* in the middle of an edit */
     ngx_uint_t                     fresh;     /* `found` was made for it */
 } ngx_http_zedcup_peer_spec_t;
+
+
+/* What the API did to one peer. */
+typedef struct {
+    zedcup_ffi_peer_edit_t         edit;
+    ngx_str_t                      server;
+    unsigned                       named:1;
+    unsigned                       removed:1;
+} ngx_http_zedcup_carried_t;
 
 
 typedef struct {
@@ -271,6 +282,25 @@ ngx_int_t ngx_http_zedcup_peers_remove(ngx_http_zedcup_group_t *group,
 ngx_int_t ngx_http_zedcup_peers_replace(ngx_http_zedcup_group_t *group,
     ngx_http_zedcup_peer_spec_t *specs, ngx_uint_t n,
     ngx_http_zedcup_peers_error_t *err);
+
+
+/* ---- ngx_http_zedcup_peers_carry.c: edits over a reload ---------------- */
+
+/* All of these in the master. DECLINED: there was no such zone. */
+ngx_int_t ngx_http_zedcup_carry(ngx_http_zedcup_group_t *group);
+void ngx_http_zedcup_carry_apply(ngx_http_zedcup_group_t *group,
+    ngx_array_t *list, ngx_pool_t *pool);
+
+/* Anywhere, under the lock. A list of ngx_http_zedcup_carried_t. */
+ngx_array_t *ngx_http_zedcup_carry_collect(ngx_http_zedcup_group_t *group,
+    ngx_pool_t *pool);
+
+
+/* ---- ngx_http_zedcup_peers_state.c: edits in a file -------------------- */
+
+void ngx_http_zedcup_state_load(ngx_http_zedcup_group_t *group);
+void ngx_http_zedcup_state_later(ngx_http_zedcup_group_t *group);
+void ngx_http_zedcup_state_flush(ngx_http_zedcup_group_t *group);
 
 
 /* ---- ngx_http_zedcup_peers_spec.c: a peer's text ----------------------- */

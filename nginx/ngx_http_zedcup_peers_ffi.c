@@ -249,7 +249,14 @@ ngx_http_zedcup_peers_edit(const char *zone, size_t len,
 
     ngx_destroy_pool(pool);
 
-    return rc == NGX_OK ? 0 : ZEDCUP_FFI_ERROR;
+    if (rc != NGX_OK) {
+        return ZEDCUP_FFI_ERROR;
+    }
+
+    (void) __atomic_add_fetch(&group->peers->edits, 1, __ATOMIC_SEQ_CST);
+    ngx_http_zedcup_state_later(group);
+
+    return 0;
 }
 
 
