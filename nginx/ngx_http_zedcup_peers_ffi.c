@@ -163,6 +163,7 @@ ngx_http_zedcup_zone_usage(ngx_http_zedcup_group_t *group,
     }
 
     out->free_pages = shpool->pfree;
+    out->backups = group->backups;
 
     ngx_shmtx_unlock(&shpool->mutex);
     ngx_rwlock_unlock(&zp->peers.rwlock);

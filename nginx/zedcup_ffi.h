@@ -210,6 +210,7 @@ typedef struct {
     int64_t      used;            /* bytes in pieces smaller than a page */
     int64_t      free_pages;
     int64_t      retired;         /* removed peers that are still in use */
+    int          backups;         /* the balancing method knows them */
 } zedcup_ffi_zone_usage_t;
 
 ZEDCUP_EXPORT int zedcup_ffi_zone_usage(const char *zone, size_t len,

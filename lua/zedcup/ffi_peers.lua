@@ -51,6 +51,7 @@ typedef struct {
     int64_t      used;
     int64_t      free_pages;
     int64_t      retired;
+    int          backups;
 } zedcup_ffi_zone_usage_t;
 
 int zedcup_ffi_zone_usage(const char *zone, size_t len,
@@ -149,9 +150,10 @@ function _M.peers(zone)
 end
 
 
---- What a zone's memory is used for; for tests and a look.
+--- What a zone's memory is used for, and what its method knows.
 ---@param zone string
----@return table|nil usage used (bytes), free_pages, retired (removed peers still in use)
+---@return table|nil usage used (bytes), free_pages, retired (removed peers still in
+--- use), backups (whether its method knows any)
 ---@return string|nil err
 function _M.usage(zone)
     local usage = ffi_new("zedcup_ffi_zone_usage_t[1]")
@@ -163,6 +165,7 @@ function _M.usage(zone)
         used = tonumber(usage[0].used),
         free_pages = tonumber(usage[0].free_pages),
         retired = tonumber(usage[0].retired),
+        backups = usage[0].backups ~= 0,
     }
 end
 
