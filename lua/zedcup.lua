@@ -11,6 +11,7 @@ local encode = require "zedcup.encode"
 local events = require "zedcup.events"
 local handler = require "zedcup.handler"
 local instances = require "zedcup.instances"
+local zone_sync = require "zedcup.zone_sync"
 
 local ngx = ngx
 local type = type
@@ -257,6 +258,33 @@ end
 ---@return string|nil err
 function _M.bind(event, callback, opts)
     return events.bind_global(event, callback, opts)
+end
+
+
+--- Keeps the peers of one of nginx's own upstream zones equal to the hosts of an
+--- instance. Call in init_worker_by_lua.
+---@param zone string
+---@param name string of the instance
+---@return boolean|nil ok
+---@return string|nil err
+function _M.sync_zone(zone, name)
+    local ok, err = require_init()
+    if not ok then
+        return nil, err
+    end
+    if type(zone) ~= "string" or zone == "" then
+        return nil, "zone: expected a name, got "
+                    .. (zone == "" and "an empty string" or type(zone))
+    end
+    ok, err = check_name(name)
+    if not ok then
+        return nil, err
+    end
+    if ngx.get_phase() ~= "init_worker" then
+        return nil, "zone \"" .. zone .. "\": call sync_zone() in init_worker_by_lua, "
+                    .. "so that every worker knows of it"
+    end
+    return zone_sync.add(zone, name)
 end
 
 

@@ -28,6 +28,8 @@ typedef struct {
     ngx_shm_zone_t               *zone;
     size_t                        zone_size;
     ngx_http_zedcup_channels_t    channels;
+    ngx_array_t                   groups;     /* upstreams with a zone */
+    ngx_str_t                     state_dir;
 } ngx_http_zedcup_main_conf_t;
 
 
@@ -169,6 +171,19 @@ void ngx_http_zedcup_worker_wake(void);
 void ngx_http_zedcup_worker_ring(void);
 
 void ngx_http_zedcup_log(ngx_uint_t level, const char *text, size_t len);
+
+
+/* ---- ngx_http_zedcup_peers*.c: edits of nginx's own upstream zones ----- */
+
+/* Takes note of the upstreams that have a zone. */
+ngx_int_t ngx_http_zedcup_peers_configure(ngx_conf_t *cf,
+    ngx_http_zedcup_main_conf_t *zmcf);
+void ngx_http_zedcup_peers_init_process(ngx_cycle_t *cycle);
+void ngx_http_zedcup_peers_exit_process(ngx_cycle_t *cycle);
+
+/* The new configuration is in force: what a reload took on is the old one's no
+ * more. In the master. */
+void ngx_http_zedcup_carry_done(void);
 
 
 /* ---- ngx_http_zedcup_track.c: requests that a picker sent to a peer ---- */

@@ -16,7 +16,10 @@ static void *ngx_http_zedcup_create_main_conf(ngx_conf_t *cf);
 static ngx_int_t ngx_http_zedcup_postconfiguration(ngx_conf_t *cf);
 static char *ngx_http_zedcup_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_zedcup_state_dir(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static ngx_int_t ngx_http_zedcup_init_module(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_zedcup_init_process(ngx_cycle_t *cycle);
 static void ngx_http_zedcup_exit_process(ngx_cycle_t *cycle);
 
 
@@ -25,6 +28,13 @@ static ngx_command_t  ngx_http_zedcup_commands[] = {
     { ngx_string("zedcup_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_zedcup_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("zedcup_state_dir"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_zedcup_state_dir,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -55,7 +65,7 @@ ngx_module_t  ngx_http_zedcup_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     ngx_http_zedcup_init_module,           /* init module */
-    NULL,                                  /* init process */
+    ngx_http_zedcup_init_process,          /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     ngx_http_zedcup_exit_process,          /* exit process */
@@ -115,6 +125,35 @@ ngx_http_zedcup_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+static char *
+ngx_http_zedcup_state_dir(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_zedcup_main_conf_t  *zmcf = conf;
+
+    ngx_str_t  *value;
+
+    if (zmcf->state_dir.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "is empty";
+    }
+
+    zmcf->state_dir = value[1];
+
+    /* relative to the prefix, as everything in nginx's configuration */
+
+    if (ngx_conf_full_name(cf->cycle, &zmcf->state_dir, 0) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 static ngx_int_t
 ngx_http_zedcup_postconfiguration(ngx_conf_t *cf)
 {
@@ -126,7 +165,11 @@ ngx_http_zedcup_postconfiguration(ngx_conf_t *cf)
         zmcf->zone_size = NGX_HTTP_ZEDCUP_ZONE_SIZE;
     }
 
-    return ngx_http_zedcup_zone_add(cf, zmcf);
+    if (ngx_http_zedcup_zone_add(cf, zmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_zedcup_peers_configure(cf, zmcf);
 }
 
 
@@ -134,6 +177,8 @@ static ngx_int_t
 ngx_http_zedcup_init_module(ngx_cycle_t *cycle)
 {
     ngx_http_zedcup_main_conf_t  *zmcf;
+
+    ngx_http_zedcup_carry_done();
 
     zmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_zedcup_module);
 
@@ -145,9 +190,20 @@ ngx_http_zedcup_init_module(ngx_cycle_t *cycle)
 }
 
 
+static ngx_int_t
+ngx_http_zedcup_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_zedcup_peers_init_process(cycle);
+
+    return NGX_OK;
+}
+
+
 static void
 ngx_http_zedcup_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_http_zedcup_peers_exit_process(cycle);
+
     if (zedcup_bridge_stop() == NGX_OK) {
         ngx_http_zedcup_worker_stop();
     }

@@ -246,6 +246,83 @@ ZEDCUP_EXPORT uint32_t zedcup_ffi_name_version(zedcup_name_t *name);
 ZEDCUP_EXPORT void zedcup_ffi_name_addresses(zedcup_name_t *name,
     const char **text, size_t *len);
 
+/* ---- the zones of nginx's own upstreams (ngx.dynamic) ------------------ */
+
+/* Fields of a peer. */
+enum {
+    ZEDCUP_PEER_WEIGHT = 1,
+    ZEDCUP_PEER_MAX_FAILS = 2,
+    ZEDCUP_PEER_FAIL_TIMEOUT = 4,
+    ZEDCUP_PEER_MAX_CONNS = 8,
+    ZEDCUP_PEER_DOWN = 16,
+    ZEDCUP_PEER_DRAIN = 32,
+    ZEDCUP_PEER_BACKUP = 64,
+    ZEDCUP_PEER_ALL = 127
+};
+
+/* A peer as it shall be. Values are within their ranges: Lua checks them. */
+typedef struct {
+    const char  *peer;            /* "ip:port", "unix:/path", "name:port" */
+    size_t       peer_len;
+    uint32_t     given;           /* which of the fields are meant */
+    uint32_t     flags;           /* DOWN, DRAIN, BACKUP: those that hold */
+    int64_t      weight;
+    int64_t      max_fails;
+    int64_t      fail_timeout;    /* seconds */
+    int64_t      max_conns;       /* 0: any number */
+} zedcup_ffi_peer_edit_t;
+
+/* A peer as it is. */
+typedef struct {
+    char         name[128];
+    char         server[256];
+    uint32_t     name_len;
+    uint32_t     server_len;
+    uint32_t     flags;
+    uint32_t     reserved;
+    int64_t      weight;
+    int64_t      current_weight;
+    int64_t      effective_weight;
+    int64_t      fails;
+    int64_t      max_fails;
+    int64_t      fail_timeout;
+    int64_t      max_conns;
+    int64_t      conns;
+    int64_t      accessed;        /* unix time; 0: never */
+    int64_t      checked;
+} zedcup_ffi_peer_t;
+
+/* The i-th zone of an upstream, each name once. DECLINED: there are no more.
+ * The view lives as long as the worker. */
+ZEDCUP_EXPORT int zedcup_ffi_zone_name(uint32_t i, const char **name,
+    size_t *len);
+
+/* Copies up to max peers of a zone. Returns how many there are; on ERROR the
+ * text, cut to *err_len, is in err and its length in *err_len. */
+ZEDCUP_EXPORT int zedcup_ffi_zone_peers(const char *zone, size_t len,
+    zedcup_ffi_peer_t *out, int max, char *err, size_t *err_len);
+
+/* What a zone's memory is used for. */
+typedef struct {
+    int64_t      used;            /* bytes in pieces smaller than a page */
+    int64_t      free_pages;
+    int64_t      retired;         /* removed peers that are still in use */
+    int          backups;         /* the balancing method knows them */
+} zedcup_ffi_zone_usage_t;
+
+ZEDCUP_EXPORT int zedcup_ffi_zone_usage(const char *zone, size_t len,
+    zedcup_ffi_zone_usage_t *out, char *err, size_t *err_len);
+
+/* Edits. 0, or ERROR with the text. The whole of it is applied, or nothing. */
+ZEDCUP_EXPORT int zedcup_ffi_peer_add(const char *zone, size_t len,
+    const zedcup_ffi_peer_edit_t *edit, char *err, size_t *err_len);
+ZEDCUP_EXPORT int zedcup_ffi_peer_set(const char *zone, size_t len,
+    const zedcup_ffi_peer_edit_t *edit, char *err, size_t *err_len);
+ZEDCUP_EXPORT int zedcup_ffi_peer_remove(const char *zone, size_t len,
+    const zedcup_ffi_peer_edit_t *edit, char *err, size_t *err_len);
+ZEDCUP_EXPORT int zedcup_ffi_peers_replace(const char *zone, size_t len,
+    const zedcup_ffi_peer_edit_t *edits, int n, char *err, size_t *err_len);
+
 #ifdef __cplusplus
 }
 #endif

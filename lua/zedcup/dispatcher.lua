@@ -6,6 +6,7 @@ local events = require "zedcup.events"
 local instances = require "zedcup.instances"
 local semaphore = require "ngx.semaphore"
 local zffi = require "zedcup.ffi"
+local zone_sync = require "zedcup.zone_sync"
 
 local cjson = require("cjson.safe").new()
 
@@ -116,6 +117,7 @@ local function handle(kind, id, name, text, revision)
         on_event(id, name, text)
     elseif kind == zffi.PUBLISH then
         publish(name, text, revision)
+        zone_sync.changed(name)
     elseif kind == zffi.REMOVE then
         cache:delete(name .. "|peers")
         cache:delete(name .. "|version")

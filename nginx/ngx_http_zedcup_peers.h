@@ -1,0 +1,317 @@
+/*
+ * What the files ngx_http_zedcup_peers*.c share: edits of nginx's own upstream
+ * zones (ngx.dynamic). Event-loop thread, or the master where it says so.
+ *
+ * nginx before 1.27.3 does not know who still uses a peer of a zone. There, a
+ * peer is a larger struct of ours with nginx's own first, behind it a count per
+ * worker of the requests that hold the peer; init, get and free of an upstream
+ * are wrapped to keep the counts. A removed peer is unlinked at once, but goes
+ * back to the slab only when nobody holds it and no worker is in the middle of
+ * a get or free. From 1.27.3 nginx does all that itself.
+ *
+ * Lock order: the primary peers' lock, the backup peers' lock, the slab's mutex.
+ * Whatever can fail is done before the first.
+ */
+
+#ifndef NGX_HTTP_ZEDCUP_PEERS_H_INCLUDED
+#define NGX_HTTP_ZEDCUP_PEERS_H_INCLUDED
+
+#include "ngx_http_zedcup.h"
+
+#include "zedcup_ffi.h"
+
+
+#if !(NGX_HTTP_UPSTREAM_ZONE)
+#error "nginx's ngx_http_upstream_zone_module is needed"
+#endif
+
+
+#if (nginx_version >= 1027003)
+#define NGX_HTTP_ZEDCUP_NATIVE_REFS   1
+#else
+#define NGX_HTTP_ZEDCUP_NATIVE_REFS   0
+#endif
+
+/* of primaries, and as many backups */
+#define NGX_HTTP_ZEDCUP_PEERS_MAX     1024
+
+/* Of a consistent hash: 160 points each are sorted in the event loop. */
+#define NGX_HTTP_ZEDCUP_CHASH_WEIGHT  2048
+
+#define NGX_HTTP_ZEDCUP_PEER_TEXT     255
+
+
+typedef struct ngx_http_zedcup_group_s      ngx_http_zedcup_group_t;
+typedef struct ngx_http_zedcup_peer_s       ngx_http_zedcup_peer_t;
+typedef struct ngx_http_zedcup_peer_name_s  ngx_http_zedcup_peer_name_t;
+
+
+/* In the slab. */
+struct ngx_http_zedcup_peer_s {
+    ngx_http_upstream_rr_peer_t    peer;      /* must be first */
+    ngx_http_zedcup_peer_t        *next;      /* retired */
+    unsigned                       touched:8; /* ZEDCUP_PEER_*: by the API */
+    unsigned                       down:1;    /* what was asked for; nginx's */
+    unsigned                       drain:1;   /* own `down` is either of them */
+    unsigned                       named:1;   /* an address of a host name */
+    unsigned                       retired:1;
+    uint32_t                       holds[1];  /* a worker slot */
+};
+
+
+/* In the slab, in the place of nginx's own. */
+typedef struct {
+    ngx_http_upstream_rr_peers_t   peers;     /* must be first */
+    ngx_http_zedcup_group_t       *group;
+    ngx_atomic_t                   version;   /* raised by changes of the set
+                                                 and of weights */
+    ngx_uint_t                     edits;     /* how many there were */
+    ngx_uint_t                     moved;     /* a reload took the edits on */
+    ngx_http_zedcup_peer_t        *retired;
+    ngx_http_zedcup_peer_name_t   *names;
+    ngx_uint_t                     nslots;
+    uint32_t                       busy[1];   /* a worker slot: get or free */
+} ngx_http_zedcup_peers_t;
+
+
+/* An upstream with a zone, in one configuration. Process memory. */
+struct ngx_http_zedcup_group_s {
+    ngx_http_upstream_srv_conf_t    *uscf;
+    ngx_cycle_t                     *cycle;
+    ngx_shm_zone_init_pt             zone_init;   /* nginx's own */
+    ngx_http_upstream_init_peer_pt   init_peer;   /* nginx's own */
+    ngx_http_zedcup_peers_t         *peers;
+    const char                      *refused;     /* why no edits; NULL */
+    void                            *random;      /* the method's conf */
+    ngx_atomic_uint_t                ranges_version;
+    void                            *hash;        /* consistent: its conf */
+    void                            *points;      /* made here; NULL: none */
+    void                            *pointed;     /* what they point to */
+    ngx_atomic_uint_t                points_version;
+    ngx_msec_t                       points_time;
+    ngx_event_t                      reaper;
+    ngx_event_t                      saver;
+    ngx_uint_t                       saved;       /* edits in the file */
+    unsigned                         shared:1;    /* others are in the zone */
+    unsigned                         backups:1;   /* the method knows them */
+    unsigned                         consistent:1;
+};
+
+
+/* A peer as somebody wants it. */
+typedef struct {
+    ngx_str_t                      text;      /* as it was written */
+    ngx_str_t                      name;      /* of the address */
+    ngx_str_t                      server;
+    struct sockaddr               *sockaddr;  /* NULL: a host name */
+    socklen_t                      socklen;
+    ngx_str_t                      host;      /* of a host name */
+    in_port_t                      port;
+    zedcup_ffi_peer_edit_t         edit;
+    ngx_uint_t                     named;
+    ngx_http_zedcup_peer_t        *found;     /* in the middle of an edit */
+    ngx_uint_t                     fresh;     /* `found` was made for it */
+} ngx_http_zedcup_peer_spec_t;
+
+
+/* What the API did to one peer. */
+typedef struct {
+    zedcup_ffi_peer_edit_t         edit;
+    ngx_str_t                      server;
+    unsigned                       named:1;
+    unsigned                       removed:1;
+} ngx_http_zedcup_carried_t;
+
+
+typedef struct {
+    u_char                        *text;
+    size_t                         size;
+    size_t                         len;
+} ngx_http_zedcup_peers_error_t;
+
+
+/* ---- ngx_http_zedcup_peers.c: a configuration's zones ------------------ */
+
+#define ngx_http_zedcup_own_peer(p)  ((ngx_http_zedcup_peer_t *) (p))
+
+/* Peers that nginx's own resolver keeps are not ours. */
+#if (NGX_HTTP_ZEDCUP_NATIVE_REFS)
+#define ngx_http_zedcup_is_own(p)  ((p)->host == NULL)
+#else
+#define ngx_http_zedcup_is_own(p)  1
+#endif
+
+/* ---- ngx_http_zedcup_peers_find.c: a zone by its name ------------------ */
+
+/* Groups of the cycle; NULL where there are none. */
+ngx_array_t *ngx_http_zedcup_groups(ngx_cycle_t *cycle);
+
+/* Of this process's cycle; NULL with the error: unknown, cannot be edited. */
+ngx_http_zedcup_group_t *ngx_http_zedcup_group_find(ngx_str_t *zone,
+    ngx_http_zedcup_peers_error_t *err);
+ngx_int_t ngx_http_zedcup_group_editable(ngx_http_zedcup_group_t *group,
+    ngx_http_zedcup_peers_error_t *err);
+
+/* NGX_ERROR, always. */
+ngx_int_t ngx_http_zedcup_peers_err(ngx_http_zedcup_peers_error_t *err,
+    const char *fmt, ...);
+
+
+/* ---- ngx_http_zedcup_peers_request.c: who holds which peer ------------- */
+
+ngx_int_t ngx_http_zedcup_peers_init_peer(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *us);
+
+
+/* ---- ngx_http_zedcup_peers_method.c: what methods keep of the peers ---- */
+
+void ngx_http_zedcup_method_detect(ngx_http_zedcup_group_t *group);
+
+/* Makes what `random` draws from fit the peers as they are. Must be called
+ * while this worker is marked busy. */
+ngx_int_t ngx_http_zedcup_method_refresh(ngx_http_zedcup_group_t *group);
+
+/* ---- ngx_http_zedcup_peers_points.c: consistent hashes ----------------- */
+
+/* Of the conf of nginx's hash module. */
+ngx_uint_t ngx_http_zedcup_hash_is_consistent(void *conf);
+
+/* Makes the points fit the peers, now and then. */
+void ngx_http_zedcup_method_refresh_points(ngx_http_zedcup_group_t *group);
+
+
+/* ---- ngx_http_zedcup_peers_slab.c: peers, made and given back ---------- */
+
+/* Without any lock. NULL: no room. */
+ngx_http_zedcup_peer_t *ngx_http_zedcup_peer_make(ngx_http_zedcup_peers_t *zp,
+    ngx_http_zedcup_peer_spec_t *spec);
+
+/* In the place of one that nginx made, whose strings it takes over. */
+ngx_http_zedcup_peer_t *ngx_http_zedcup_peer_remake(
+    ngx_slab_pool_t *shpool, ngx_uint_t nslots,
+    ngx_http_upstream_rr_peer_t *peer);
+
+/* Of one that was never linked. */
+void ngx_http_zedcup_peer_discard(ngx_http_zedcup_peers_t *zp,
+    ngx_http_zedcup_peer_t *peer);
+
+/* Under the lock, unlinked: gives it back once nobody uses it. */
+void ngx_http_zedcup_peer_retire(ngx_http_zedcup_peers_t *zp,
+    ngx_http_upstream_rr_peers_t *peers, ngx_http_upstream_rr_peer_t *peer);
+
+/* Without any lock: gives back what is not used any more. */
+void ngx_http_zedcup_peers_reap(ngx_http_zedcup_peers_t *zp);
+
+/* A worker starts: what one of its slot held that was killed. */
+void ngx_http_zedcup_peers_recover(ngx_http_zedcup_peers_t *zp,
+    ngx_uint_t slot);
+
+ngx_http_upstream_rr_peers_t *ngx_http_zedcup_backup_make(
+    ngx_http_zedcup_peers_t *zp);
+
+
+/* ---- ngx_http_zedcup_peers_list.c: the list of a zone's peers ---------- */
+
+void ngx_http_zedcup_peers_lock(ngx_http_zedcup_peers_t *zp);
+void ngx_http_zedcup_peers_rlock(ngx_http_zedcup_peers_t *zp);
+void ngx_http_zedcup_peers_unlock(ngx_http_zedcup_peers_t *zp);
+
+/* All of these under the lock. Sums up after an edit; `changed`: the set of
+ * peers or their weights. */
+void ngx_http_zedcup_peers_recount(ngx_http_zedcup_peers_t *zp,
+    ngx_uint_t changed);
+
+/* Orders addresses, ports included. */
+int ngx_http_zedcup_addr_cmp(struct sockaddr *one, socklen_t one_len,
+    struct sockaddr *two, socklen_t two_len);
+
+ngx_uint_t ngx_http_zedcup_peer_is(ngx_http_upstream_rr_peer_t *peer,
+    ngx_http_zedcup_peer_spec_t *spec);
+ngx_http_upstream_rr_peer_t *ngx_http_zedcup_peers_find(
+    ngx_http_zedcup_peers_t *zp, ngx_http_zedcup_peer_spec_t *spec,
+    ngx_uint_t *backup);
+
+/* Returns 1 when the weight is another. */
+ngx_uint_t ngx_http_zedcup_peer_apply(ngx_http_zedcup_peer_t *own,
+    const zedcup_ffi_peer_edit_t *edit);
+
+/* The list for a new peer. `made` is taken where it is needed. */
+ngx_http_upstream_rr_peers_t *ngx_http_zedcup_peers_list(
+    ngx_http_zedcup_peers_t *zp, ngx_uint_t backup,
+    ngx_http_upstream_rr_peers_t **made);
+
+/* The last link; _end(): NULL when the list is full. */
+ngx_http_upstream_rr_peer_t **ngx_http_zedcup_peers_tail(
+    ngx_http_upstream_rr_peers_t *peers);
+ngx_http_upstream_rr_peer_t **ngx_http_zedcup_peers_end(
+    ngx_http_upstream_rr_peers_t *peers);
+
+/* How many primaries there were without a peer; `found` counts it. */
+ngx_uint_t ngx_http_zedcup_peers_left(ngx_http_zedcup_peers_t *zp,
+    ngx_http_zedcup_peer_spec_t *spec, ngx_uint_t *found);
+void ngx_http_zedcup_peers_unlink(ngx_http_zedcup_peers_t *zp,
+    ngx_http_upstream_rr_peers_t *peers, ngx_http_zedcup_peer_spec_t *spec);
+
+
+/* ---- ngx_http_zedcup_peers_edit.c: the edits --------------------------- */
+
+#define ngx_http_zedcup_zone_of(group)  (&(group)->uscf->shm_zone->shm.name)
+
+/* Under the lock: may this worker still edit? */
+ngx_int_t ngx_http_zedcup_peers_check(ngx_http_zedcup_group_t *group,
+    ngx_http_zedcup_peers_error_t *err);
+
+/* The sum of the primaries' weights, as it would be. */
+ngx_int_t ngx_http_zedcup_peers_check_weight(ngx_http_zedcup_group_t *group,
+    ngx_uint_t weight, ngx_http_zedcup_peers_error_t *err);
+ngx_int_t ngx_http_zedcup_peers_check_backup(ngx_http_zedcup_group_t *group,
+    ngx_http_zedcup_peer_spec_t *spec, ngx_http_zedcup_peers_error_t *err);
+ngx_int_t ngx_http_zedcup_peers_no_room(ngx_http_zedcup_group_t *group,
+    ngx_str_t *text, ngx_http_zedcup_peers_error_t *err);
+
+ngx_int_t ngx_http_zedcup_peers_add(ngx_http_zedcup_group_t *group,
+    ngx_http_zedcup_peer_spec_t *spec, ngx_http_zedcup_peers_error_t *err);
+ngx_int_t ngx_http_zedcup_peers_set(ngx_http_zedcup_group_t *group,
+    ngx_http_zedcup_peer_spec_t *spec, ngx_http_zedcup_peers_error_t *err);
+ngx_int_t ngx_http_zedcup_peers_remove(ngx_http_zedcup_group_t *group,
+    ngx_http_zedcup_peer_spec_t *spec, ngx_http_zedcup_peers_error_t *err);
+
+
+/* ---- ngx_http_zedcup_peers_replace.c: all peers at once ---------------- */
+
+ngx_int_t ngx_http_zedcup_peers_replace(ngx_http_zedcup_group_t *group,
+    ngx_http_zedcup_peer_spec_t *specs, ngx_uint_t n,
+    ngx_http_zedcup_peers_error_t *err);
+
+
+/* ---- ngx_http_zedcup_peers_carry.c: edits over a reload ---------------- */
+
+/* All of these in the master. DECLINED: there was no such zone. */
+ngx_int_t ngx_http_zedcup_carry(ngx_http_zedcup_group_t *group);
+void ngx_http_zedcup_carry_apply(ngx_http_zedcup_group_t *group,
+    ngx_array_t *list, ngx_pool_t *pool);
+
+/* Anywhere, under the lock. A list of ngx_http_zedcup_carried_t. */
+ngx_array_t *ngx_http_zedcup_carry_collect(ngx_http_zedcup_group_t *group,
+    ngx_pool_t *pool);
+
+
+/* ---- ngx_http_zedcup_peers_state.c: edits in a file -------------------- */
+
+void ngx_http_zedcup_state_load(ngx_http_zedcup_group_t *group);
+void ngx_http_zedcup_state_later(ngx_http_zedcup_group_t *group);
+void ngx_http_zedcup_state_flush(ngx_http_zedcup_group_t *group);
+
+
+/* ---- ngx_http_zedcup_peers_spec.c: a peer's text ----------------------- */
+
+ngx_int_t ngx_http_zedcup_spec_refuse(ngx_str_t *zone, ngx_str_t *text,
+    const char *problem, ngx_http_zedcup_peers_error_t *err);
+
+/* Reads edit->peer; the texts live in the pool, or in the caller's. */
+ngx_int_t ngx_http_zedcup_spec_parse(ngx_pool_t *pool, ngx_str_t *zone,
+    const zedcup_ffi_peer_edit_t *edit, ngx_http_zedcup_peer_spec_t *spec,
+    ngx_http_zedcup_peers_error_t *err);
+
+
+#endif /* NGX_HTTP_ZEDCUP_PEERS_H_INCLUDED */
