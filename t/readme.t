@@ -151,6 +151,42 @@ sub dns {
     no_alarm($dir, 'embedded.conf');
 }
 
+# ---- lreu ------------------------------------------------------------------
+
+{
+    my $dir = ReadmeExamples::new_folder();
+    my %ports = ports();
+    ($ports{2379}) = ReadmeExamples::free_ports(1);
+    my $etcd = ReadmeExamples::start_etcd($dir, $ports{2379});
+    my $conf = ReadmeExamples::localise(example('lreu.conf'), $dir, \%ports);
+    my $nginx = ReadmeExamples::start_nginx($dir, $conf);
+    my $front = $ports{8080};
+    local $ENV{ETCDCTL_API} = 3;
+    local $ENV{ETCDCTL_ENDPOINTS} = "http://127.0.0.1:$ports{2379}";
+    local $ENV{PATH} = "$ENV{PATH}:" . ReadmeExamples::tools();
+    my $commands = example('lreu.sh');
+    $commands =~ s/\b(900[12])\b/$ports{$1}/g;
+    my @lines = split /\n/, $commands;
+    my $put = sub {
+        my $line = shift @lines;
+        my $out = `$line 2>&1`;
+        is($?, 0, $line) or diag($out);
+    };
+    $put->();
+    is(serves_only($front, 'peer1'), 'peer1', 'the first peer');
+    $put->();
+    is(serves_only($front, qw(peer1 peer2)), 'peer1 peer2', 'both peers');
+    like(ReadmeExamples::get($front, '/peers')->{content}, qr/"weight":3/, 'are shown');
+    $put->();
+    is(serves_only($front, 'peer2'), 'peer2', 'one is down');
+    $put->();
+    is_deeply(\@lines, [], 'all lines were run');
+    is(serves_only($front, 'peer2'), 'peer2', 'and gone');
+    ReadmeExamples::stop_process($nginx);
+    ReadmeExamples::stop_process($etcd);
+    no_alarm($dir, 'lreu.conf');
+}
+
 # ---- Lua -------------------------------------------------------------------
 
 my %expected = (

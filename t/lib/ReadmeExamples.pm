@@ -168,6 +168,25 @@ END
     return $pid;
 }
 
+# Where programs are that were fetched for the tests.
+sub tools { return "$top/build/tools/usr/bin" }
+
+# One member, or death with its log.
+sub start_etcd {
+    my ($dir, $port) = @_;
+    my ($peers) = free_ports(1);
+    local $ENV{PATH} = "$ENV{PATH}:" . tools();
+    my ($own, $peer) = map { "http://127.0.0.1:$_" } $port, $peers;
+    my $pid = start_process("$dir/etcd.log", 'etcd', '--data-dir', "$dir/etcd",
+                            '--listen-client-urls', $own, '--advertise-client-urls', $own,
+                            '--listen-peer-urls', $peer,
+                            '--initial-advertise-peer-urls', $peer,
+                            '--initial-cluster', "default=$peer");
+    wait_for(20, sub { $http->get("$own/health")->{content} =~ /true/ })
+        or die "etcd does not start:\n" . read_file("$dir/etcd.log");
+    return $pid;
+}
+
 sub get {
     my ($port, $path) = @_;
     return $http->get("http://127.0.0.1:$port$path");
