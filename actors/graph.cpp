@@ -11,6 +11,7 @@
 #include "actors/consul_store.hpp"
 #include "actors/consul_watcher.hpp"
 #include "actors/embedded_actors.hpp"
+#include "actors/etcd2_watcher.hpp"
 #include "actors/etcd_actors.hpp"
 #include "actors/log.hpp"
 
@@ -145,8 +146,11 @@ bool graph::stop(std::chrono::steady_clock::time_point end) {
 store_actors store_actors_of(const system_options& options) {
   if (std::holds_alternative<embedded_target>(options.store))
     return {spawn_embedded_store, spawn_embedded_watcher};
-  if (std::holds_alternative<etcd_options>(options.store))
+  if (const auto* etcd = std::get_if<etcd_options>(&options.store)) {
+    if (etcd->v2)
+      return {nullptr, spawn_etcd2_watcher};
     return {spawn_etcd_store, spawn_etcd_watcher};
+  }
   return {spawn_consul_store, spawn_consul_watcher};
 }
 

@@ -65,7 +65,7 @@ private:
 /// The two actors that speak with the store of these options.
 struct store_actors {
   using spawner = caf::actor (*)(caf::actor_system&, context_ptr);
-  spawner store;
+  spawner store; ///< null: the store can be followed, but not written
   spawner watcher;
 };
 store_actors store_actors_of(const system_options& options);

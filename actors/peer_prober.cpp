@@ -33,9 +33,9 @@ struct checked_peer {
   peer_place where;
   std::string url;
   std::shared_ptr<const probe> what;
-  uint32_t fails = 0; ///< in a row
-  uint32_t rises = 0; ///< in a row
-  bool down = false;
+  uint32_t fails = 0;       ///< in a row
+  uint32_t rises = 0;       ///< in a row
+  std::optional<bool> down; ///< as the event loop has it; nullopt: unknown
 };
 
 struct flight {
@@ -54,7 +54,10 @@ struct peer_prober_state {
 
   caf::event_based_actor* self = nullptr;
   context_ptr ctx;
-  std::shared_ptr<const std::vector<known_service>> before;
+  /// Peers that are out since before this prober began, and that no service
+  /// has named yet.
+  std::map<std::string, std::set<std::string>> before;
+  bool current = true; ///< nobody else is out
   peer_checks how;
   std::set<std::string> bad_statuses;
   std::minstd_rand random{std::random_device{}()};
@@ -73,6 +76,12 @@ struct peer_prober_state {
 
   // ---- whom to check -------------------------------------------------------
 
+  void begin(const std::vector<known_service>& known) {
+    for (const auto& one : known)
+      if (!one.down.empty())
+        before[one.name] = one.down;
+  }
+
   void on_service(const service& content) {
     std::map<peer_place, uint64_t> wanted;
     for (const auto& one : content.peers)
@@ -82,6 +91,7 @@ struct peer_prober_state {
       }
     drop_others(content.name, wanted);
     ids.merge(wanted);
+    forget_before(content.name);
     arm();
   }
 
@@ -91,8 +101,24 @@ struct peer_prober_state {
     for (const auto& [where, id] : ids)
       if (present.count(where.first) == 0)
         gone.insert(where.first);
-    for (const auto& service_name : gone)
+    for (const auto& [service_name, peers_out] : before)
+      if (present.count(service_name) == 0)
+        gone.insert(service_name);
+    for (const auto& service_name : gone) {
       drop_others(service_name, {});
+      forget_before(service_name);
+    }
+  }
+
+  /// Who was out and is not checked now is out no longer.
+  void forget_before(const std::string& service_name) {
+    const auto at = before.find(service_name);
+    if (at == before.end())
+      return;
+    for (const auto& peer_name : at->second)
+      if (ids.count({service_name, peer_name}) == 0)
+        tell_loop({service_name, peer_name}, false, {});
+    before.erase(at);
   }
 
   uint64_t take_up(const peer_place& where, const peer& one) {
@@ -105,15 +131,16 @@ struct peer_prober_state {
     made.url = one.check_url;
     made.what = make_peer_probe(where.first, one, how, bad_statuses);
     made.down =
-        known != ids.end() ? peers.at(known->second).down : was_down(where);
+        known != ids.end() ? peers.at(known->second).down : as_before(where);
     calendar.set(id, first_check(now(), how.interval, std::nullopt, random));
     return id;
   }
 
-  bool was_down(const peer_place& where) const {
-    return std::any_of(before->begin(), before->end(), [&](const auto& known) {
-      return known.name == where.first && known.down.count(where.second) != 0;
-    });
+  std::optional<bool> as_before(const peer_place& where) const {
+    if (!current)
+      return std::nullopt;
+    const auto at = before.find(where.first);
+    return at != before.end() && at->second.count(where.second) != 0;
   }
 
   /// Forgets the peers of a service that are not wanted, and that they were
@@ -123,8 +150,8 @@ struct peer_prober_state {
     for (auto at = ids.lower_bound({service_name, {}});
          at != ids.end() && at->first.first == service_name;) {
       const auto kept = wanted.find(at->first);
-      if (kept == wanted.end() && peers.at(at->second).down)
-        tell_loop(peers.at(at->second), false, {});
+      if (kept == wanted.end() && peers.at(at->second).down != false)
+        tell_loop(at->first, false, {});
       if (kept != wanted.end() && kept->second == at->second) {
         ++at;
         continue;
@@ -200,31 +227,31 @@ struct peer_prober_state {
     if (found.what == verdict::good) {
       one.fails = 0;
       ++one.rises;
-      if (one.down && one.rises >= how.min_rises)
+      if (one.down != false && one.rises >= how.min_rises)
         turn(one, false, {});
       return;
     }
     if (found.what != verdict::bad)
       return complain(found.why);
     one.rises = 0;
-    if (++one.fails >= how.max_fails && !one.down)
+    if (++one.fails >= how.max_fails && one.down != true)
       turn(one, true, found.why);
   }
 
   void turn(checked_peer& one, bool down, const std::string& why) {
-    one.down = down;
     const auto& [service_name, peer_name] = one.where;
     if (down)
       ctx->log->warn("{}: peer {} is out after {} bad checks: {}", service_name,
                      peer_name, one.fails, why);
-    else
+    else if (one.down)
       ctx->log->warn("{}: peer {} is back", service_name, peer_name);
-    tell_loop(one, down, why);
+    one.down = down;
+    tell_loop(one.where, down, why);
   }
 
-  void tell_loop(const checked_peer& one, bool down, const std::string& why) {
-    ctx->out->push(feed_message{
-        peer_checked{one.where.first, one.where.second, down, why}});
+  void tell_loop(const peer_place& who, bool down, const std::string& why) {
+    ctx->out->push(
+        feed_message{peer_checked{who.first, who.second, down, why}});
   }
 
   /// This node's own trouble says nothing about a peer.
@@ -238,13 +265,14 @@ struct peer_prober_state {
 
 caf::behavior
 peer_prober(caf::stateful_actor<peer_prober_state>* self, context_ptr ctx,
-            std::shared_ptr<const std::vector<known_service>> before,
-            peer_checks how) {
+            const std::shared_ptr<const std::vector<known_service>>& before,
+            peer_checks how, bool current) {
   log_exceptions(self, ctx);
   auto& state = self->state;
   state.self = self;
   state.ctx = std::move(ctx);
-  state.before = std::move(before);
+  state.begin(*before);
+  state.current = current;
   state.how = std::move(how);
   state.bad_statuses = all_but(state.how.ok_status);
   return {
@@ -261,9 +289,9 @@ peer_prober(caf::stateful_actor<peer_prober_state>* self, context_ptr ctx,
 caf::actor
 spawn_peer_prober(caf::actor_system& sys, context_ptr ctx,
                   std::shared_ptr<const std::vector<known_service>> before,
-                  peer_checks how) {
+                  peer_checks how, bool current) {
   return sys.spawn(peer_prober, std::move(ctx), std::move(before),
-                   std::move(how));
+                   std::move(how), current);
 }
 
 } // namespace zedcup

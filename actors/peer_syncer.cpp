@@ -22,7 +22,10 @@ constexpr size_t longest_shown_key = 256;
 struct known_peers {
   std::vector<kv_entry> entries; ///< as read last
   service content;
-  std::string json; ///< as told last
+  std::string json;           ///< as told last; empty: never
+  bool told = false;          ///< `json` is what others have
+  bool bad_name = false;      ///< it stands for no service
+  std::set<std::string> said; ///< complaints about `entries`
 };
 
 double unix_now() {
@@ -39,27 +42,27 @@ struct peer_syncer_state {
 
   caf::event_based_actor* self = nullptr;
   context_ptr ctx;
-  std::shared_ptr<const std::vector<known_service>> before;
   std::string path;
 
   std::map<std::string, known_peers> known;
   /// Keys that stand for no service, with what was said of them.
   std::map<std::string, std::string> strays;
   size_t complaints = 0; ///< of this read
+  /// The next read is told to the prober whole: it may be a new one.
+  bool prober_asks = true;
 
-  void start_over() {
-    known.clear();
-    strays.clear();
-    for (const auto& one : *before) {
+  void begin(const std::vector<known_service>& before, bool current) {
+    for (const auto& one : before) {
       auto& mine = known[one.name];
       mine.content = service_from_json(one.name, one.json);
       mine.json = one.json;
+      mine.told = current;
     }
   }
 
   void on_tree(const kv_tree& tree) {
     complaints = 0;
-    std::vector<std::string> names;
+    std::set<std::string> seen;
     std::map<std::string, std::string> strays_now;
     for (auto at = tree.entries.begin(); at != tree.entries.end();) {
       const auto slash = at->key.find('/', path.size());
@@ -72,13 +75,14 @@ struct peer_syncer_state {
       auto end = at;
       while (end != tree.entries.end() && end->key.rfind(head, 0) == 0)
         ++end;
-      const auto service_name = head.substr(path.size(), slash - path.size());
-      if (take(service_name, {at, end}, tree.revision))
-        names.push_back(service_name);
+      auto service_name = head.substr(path.size(), slash - path.size());
+      take(service_name, {at, end}, tree.revision);
+      seen.insert(std::move(service_name));
       at = end;
     }
     strays = std::move(strays_now);
-    finish(tree.revision, std::move(names));
+    prober_asks = false;
+    finish(tree.revision, seen);
   }
 
   /// The folder itself (Consul keeps a key for it) is no peer, and no error.
@@ -93,31 +97,31 @@ struct peer_syncer_state {
                "expected <service>/<host:port> below " + path + "; skipped");
   }
 
-  /// @returns whether there is such a service.
-  bool take(const std::string& service_name, std::vector<kv_entry> entries,
+  void take(const std::string& service_name, std::vector<kv_entry> entries,
             uint64_t revision) {
     auto& mine = known[service_name];
-    if (std::equal(entries.begin(), entries.end(), mine.entries.begin(),
-                   mine.entries.end(), same_content))
-      return !mine.json.empty();
+    const bool same =
+        std::equal(entries.begin(), entries.end(), mine.entries.begin(),
+                   mine.entries.end(), same_content);
+    if (same && (mine.bad_name || (mine.told && !prober_asks)))
+      return;
     const auto old = std::exchange(mine.entries, std::move(entries));
     const auto bad_name = check_service_name(service_name);
-    if (!bad_name.empty()) {
-      complain(path + service_name + "/", bad_name + "; skipped");
-      return false;
-    }
+    mine.bad_name = !bad_name.empty();
+    if (mine.bad_name)
+      return complain(path + service_name + "/", bad_name + "; skipped");
     auto fresh = decode(service_name, mine, old);
     carry_over(fresh, mine.json.empty() ? nullptr : &mine.content, unix_now());
     mine.content = std::move(fresh);
     tell_service(mine, revision);
-    return true;
   }
 
-  service decode(const std::string& service_name, const known_peers& mine,
+  service decode(const std::string& service_name, known_peers& mine,
                  const std::vector<kv_entry>& old) {
     service fresh;
     fresh.name = service_name;
     std::set<std::string> taken;
+    const auto said = std::exchange(mine.said, {});
     const auto skip = path.size() + service_name.size() + 1;
     for (const auto& entry : mine.entries) {
       const auto address = std::string_view(entry.key).substr(skip);
@@ -131,9 +135,13 @@ struct peer_syncer_state {
         found.push_back({entry.key, "the same as another key; skipped"});
       else
         fresh.peers.push_back(std::move(*one));
-      if (!found.empty() && !was_there(entry, old))
-        for (const auto& complaint : found)
+      const bool was = !found.empty() && was_there(entry, old);
+      for (const auto& complaint : found) {
+        const auto line = complaint.key + '\n' + complaint.text;
+        if (!was || said.count(line) == 0)
           complain(complaint.key, complaint.text);
+        mine.said.insert(line);
+      }
     }
     return fresh;
   }
@@ -150,22 +158,28 @@ struct peer_syncer_state {
     tell(self->system(), place::prober,
          msg::peers_are{std::make_shared<const service>(mine.content)});
     auto json = peers_json(mine.content);
-    if (json == mine.json)
+    if (mine.told && json == mine.json)
       return;
+    mine.told = true;
     mine.json = std::move(json);
     ctx->out->push(
         feed_message{peers_changed{mine.content.name, revision, mine.json}});
   }
 
-  void finish(uint64_t revision, std::vector<std::string> names) {
+  void finish(uint64_t revision, const std::set<std::string>& seen) {
     if (complaints > complaints_max)
       ctx->log->error("{}: {} more complaints", path,
                       complaints - complaints_max);
-    const std::set<std::string> present(names.begin(), names.end());
-    for (auto at = known.begin(); at != known.end();)
-      at = present.count(at->first) != 0 || at->second.json.empty()
-               ? std::next(at)
-               : known.erase(at);
+    std::vector<std::string> names;
+    for (auto at = known.begin(); at != known.end();) {
+      if (seen.count(at->first) == 0) {
+        at = known.erase(at);
+        continue;
+      }
+      if (!at->second.bad_name)
+        names.push_back(at->first);
+      ++at;
+    }
     tell(self->system(), place::prober, msg::services_are{names});
     ctx->out->push(feed_message{peers_synced{revision, std::move(names)}});
   }
@@ -178,15 +192,16 @@ struct peer_syncer_state {
 
 caf::behavior
 peer_syncer(caf::stateful_actor<peer_syncer_state>* self, context_ptr ctx,
-            std::shared_ptr<const std::vector<known_service>> before) {
+            const std::shared_ptr<const std::vector<known_service>>& before,
+            bool current) {
   log_exceptions(self, ctx);
   auto& state = self->state;
   state.self = self;
   state.path = ctx->options.content_prefix();
   state.ctx = std::move(ctx);
-  state.before = std::move(before);
+  state.begin(*before, current);
   return {
-      [=](const msg::role_is&) { self->state.start_over(); },
+      [=](const msg::role_is&) { self->state.prober_asks = true; },
       [=](const msg::instances_read& read) { self->state.on_tree(*read.tree); },
       [=](const msg::trouble& seen) {
         self->state.ctx->out->push(store_trouble{seen.text});
@@ -198,8 +213,9 @@ peer_syncer(caf::stateful_actor<peer_syncer_state>* self, context_ptr ctx,
 
 caf::actor
 spawn_peer_syncer(caf::actor_system& sys, context_ptr ctx,
-                  std::shared_ptr<const std::vector<known_service>> before) {
-  return sys.spawn(peer_syncer, std::move(ctx), std::move(before));
+                  std::shared_ptr<const std::vector<known_service>> before,
+                  bool current) {
+  return sys.spawn(peer_syncer, std::move(ctx), std::move(before), current);
 }
 
 } // namespace zedcup

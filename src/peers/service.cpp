@@ -234,7 +234,7 @@ service service_from_json(std::string name, std::string_view text) {
   for (const auto& item : document.GetArray()) {
     const auto host = json::find_text(item, "host");
     const auto port = json::find_uint(item, "port");
-    if (!host || !port)
+    if (!host || host->empty() || !port || *port < 1 || *port > 65535)
       continue;
     peer one;
     one.host = *host;

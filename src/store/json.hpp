@@ -54,15 +54,36 @@ inline void put_text(writer& out, std::string_view text) {
   out.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
 }
 
-/// A value as an operator would recognise it, cut at 64 bytes.
-inline std::string show(const rapidjson::Value& value) {
-  rapidjson::StringBuffer buffer;
-  writer out(buffer);
-  value.Accept(out);
-  std::string text(buffer.GetString(), buffer.GetSize());
-  if (text.size() > 64)
-    text = text.substr(0, 61) + "...";
-  return text;
+/// A value as an operator would recognise it, cut at 64 bytes. Of lists and
+/// objects only what lies a few levels deep: a value of a store may be nested
+/// as deep as it likes, and RapidJSON writes by recursion.
+inline std::string show(const rapidjson::Value& value, int levels = 4) {
+  constexpr size_t most = 64;
+  if (!value.IsArray() && !value.IsObject()) {
+    rapidjson::StringBuffer buffer;
+    writer out(buffer);
+    value.Accept(out);
+    std::string text(buffer.GetString(), buffer.GetSize());
+    return text.size() > most ? text.substr(0, most - 3) + "..." : text;
+  }
+  std::string text(1, value.IsArray() ? '[' : '{');
+  const auto add = [&](const std::string& piece) {
+    text += (text.size() > 1 ? "," : "") + piece;
+    return text.size() <= most;
+  };
+  if (levels == 0)
+    text += "...";
+  else if (value.IsArray())
+    for (auto at = value.Begin(); at != value.End(); ++at) {
+      if (!add(show(*at, levels - 1)))
+        break;
+    }
+  else
+    for (auto at = value.MemberBegin(); at != value.MemberEnd(); ++at)
+      if (!add(show(at->name) + ":" + show(at->value, levels - 1)))
+        break;
+  text += value.IsArray() ? ']' : '}';
+  return text.size() > most ? text.substr(0, most - 3) + "..." : text;
 }
 
 } // namespace zedcup::json

@@ -1,6 +1,7 @@
 #include "support/etcd_server.hpp"
 
 #include <cstdlib>
+#include <filesystem>
 #include <stdexcept>
 
 #include "support/http_client.hpp"
@@ -102,6 +103,21 @@ void etcd_cluster::restore(const std::string& snapshot) {
           url(first.peer_port));
   launch(first);
   await(first);
+}
+
+void etcd_cluster::save_data(const std::string& folder) {
+  members_[0]->process.kill_now();
+  std::filesystem::copy(members_[0]->folder, folder,
+                        std::filesystem::copy_options::recursive);
+  restart();
+}
+
+void etcd_cluster::put_back(const std::string& folder) {
+  members_[0]->process.kill_now();
+  std::filesystem::remove_all(members_[0]->folder);
+  std::filesystem::copy(folder, members_[0]->folder,
+                        std::filesystem::copy_options::recursive);
+  restart();
 }
 
 } // namespace zedcup::test

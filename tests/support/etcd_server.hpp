@@ -25,12 +25,19 @@ public:
 
   void kill_now(size_t which = 0) { members_[which]->process.kill_now(); }
   void restart(size_t which = 0);
+  /// SIGSTOP: connections to it stay, and nothing comes.
+  void freeze(size_t which = 0) const { members_[which]->process.freeze(); }
+  void thaw(size_t which = 0) const { members_[which]->process.thaw(); }
 
   /// `etcdctl ARGUMENTS` with the first member's address; raises when it fails.
   void control(const std::string& arguments) const;
   /// Stops the first member and starts it from a snapshot that
   /// control("snapshot save FILE") wrote: an older past.
   void restore(const std::string& snapshot);
+  /// Stops the only member, and starts it with a copy of the data that it had
+  /// at save_data(): the same cluster, with an older past.
+  void save_data(const std::string& folder);
+  void put_back(const std::string& folder);
 
   std::string file(const std::string& name) const { return dir_.file(name); }
 
