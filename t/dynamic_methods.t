@@ -325,17 +325,19 @@ said: zone "dynamic_foo": no room for peer "127.0.0.2:2001": there are 1024 alre
         log_by_lua_block { phase() }
     }
 --- lua
-    ngx.location.capture("/all")
     phase()
     ngx.say(#require("ngx.dynamic").describe_zone("dynamic_foo") - 1, " ", #phases)
     table.sort(phases)
     ngx.say(table.concat(phases, " "))
     ngx.say(table.concat(in_init, "\n"))
---- response_body
-10 10
+--- request eval
+['GET /all', 'GET /t']
+--- response_body eval
+['b1', '10 10
 access balancer body_filter content header_filter init_worker log rewrite set timer
 zone "dynamic_foo": there is none before the workers start
 there are no zones before the workers start
+']
 
 
 
