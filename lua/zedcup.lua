@@ -290,12 +290,20 @@ end
 
 --- A handler for one request.
 ---@param name string
+---@param opts table|nil key (string): what the method `hash` chooses by
 ---@return table|nil handler
 ---@return string|nil err
-function _M.create_handler(name)
+function _M.create_handler(name, opts)
     local ok, err = check_name(name)
     if not ok then
         return nil, err
+    end
+    local key
+    if opts ~= nil then
+        key, err = handler.key_of(opts)
+        if err then
+            return nil, err
+        end
     end
     local view = options and instances.get(name)
     if not view then
@@ -308,7 +316,7 @@ function _M.create_handler(name)
             return nil, "no such instance: " .. name
         end
     end
-    return handler.new(view)
+    return handler.new(view, key)
 end
 
 

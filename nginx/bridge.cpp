@@ -69,6 +69,29 @@ result<bool> start_worker_runtime(system_options options, void* lua_semaphore) {
   return true;
 }
 
+namespace {
+
+/// Hosts of two stores are two.
+registry::surroundings surroundings_of(const std::string& store) {
+  registry::surroundings out;
+  out.seed = (static_cast<uint64_t>(getpid()) << 32) ^ ngx_current_msec;
+  out.now_ms = [] { return static_cast<uint64_t>(ngx_current_msec); };
+  out.start_of = [seed = hash_key(store)](
+                     const std::string& instance, uint32_t pool, uint64_t peer,
+                     registry::surroundings::arrival what) {
+    using arrival = registry::surroundings::arrival;
+    const uint64_t id =
+        mix_bits(mix_bits(seed ^ hash_key(instance) ^ pool) ^ peer);
+    return ngx_http_zedcup_zone_note_start(
+        id, what == arrival::comes  ? NGX_HTTP_ZEDCUP_START_COMES
+            : what == arrival::goes ? NGX_HTTP_ZEDCUP_START_GOES
+                                    : NGX_HTTP_ZEDCUP_START_STAYS);
+  };
+  return out;
+}
+
+} // namespace
+
 runtime::runtime(system_options options, void* lua_semaphore)
     : options_(std::move(options)), outbox_(ngx_http_zedcup_worker_wake),
       marks_(instances_, std::hash<std::string>{}(options_.store_name()),
@@ -76,6 +99,7 @@ runtime::runtime(system_options options, void* lua_semaphore)
                tell_lua(scopes, event);
              }),
       global_json_(to_json(global_config{})), to_lua_(lua_semaphore) {
+  instances_.surround(surroundings_of(options_.store_name()));
   instances_.leave_out([this](const std::string& instance,
                               const pool_config& pool,
                               const host_config& host) {

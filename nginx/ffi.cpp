@@ -114,14 +114,6 @@ void zedcup_ffi_instance_json(zedcup_instance_t* instance, const char** json,
   *len = text.size();
 }
 
-int zedcup_ffi_instance_pick(zedcup_instance_t* instance, uint32_t pool,
-                             const uint32_t* tried, size_t tried_count) {
-  if (pool >= instance->rotations.size())
-    return ZEDCUP_FFI_DECLINED;
-  auto slot = instance->rotations[pool].pick(tried, tried_count);
-  return slot ? static_cast<int>(*slot) : ZEDCUP_FFI_DECLINED;
-}
-
 int zedcup_ffi_host_failed(zedcup_instance_t* instance, uint32_t pool,
                            uint32_t host, const char* err, size_t err_len) {
   return guarded(0, [&](zedcup::runtime& runtime) {

@@ -100,6 +100,25 @@ void ngx_http_zedcup_errors_marked(const ngx_http_zedcup_errors_t *table,
     ngx_http_zedcup_errors_visit_pt visit, void *ctx);
 
 
+/* ---- ngx_http_zedcup_starts.c: when hosts began to serve ---------------- */
+
+typedef struct ngx_http_zedcup_starts_s  ngx_http_zedcup_starts_t;
+
+enum {
+    NGX_HTTP_ZEDCUP_START_STAYS = 0,  /* serves as before */
+    NGX_HTTP_ZEDCUP_START_COMES,      /* did not serve before */
+    NGX_HTTP_ZEDCUP_START_GOES        /* does not serve */
+};
+
+size_t ngx_http_zedcup_starts_size(size_t zone_size);
+void ngx_http_zedcup_starts_init(ngx_http_zedcup_starts_t *table,
+    size_t zone_size);
+
+/* Under the zone's lock. Returns since when the host serves; 0: for long. */
+uint64_t ngx_http_zedcup_starts_note(ngx_http_zedcup_starts_t *table,
+    uint64_t id, ngx_uint_t what, uint64_t now);
+
+
 /* ---- ngx_http_zedcup_zone.c: the truth between the workers ------------- */
 
 typedef struct {
@@ -152,6 +171,9 @@ void ngx_http_zedcup_zone_kick(void);
 ngx_http_zedcup_errors_t *ngx_http_zedcup_zone_errors(void);
 ngx_http_zedcup_errors_t *ngx_http_zedcup_zone_errors_lock(void);
 void ngx_http_zedcup_zone_errors_unlock(void);
+
+/* ngx_http_zedcup_starts_note() on the zone's table, at ngx_current_msec. */
+uint64_t ngx_http_zedcup_zone_note_start(uint64_t id, ngx_uint_t what);
 
 
 /* ---- ngx_http_zedcup_worker.c: eventfds, the tick, leadership ---------- */

@@ -18,7 +18,7 @@
 #include "ngx_http_zedcup.h"
 
 
-#define NGX_HTTP_ZEDCUP_ZONE_LAYOUT  3
+#define NGX_HTTP_ZEDCUP_ZONE_LAYOUT  4
 
 
 typedef struct {
@@ -39,6 +39,7 @@ typedef struct {
     ngx_atomic_t                   seq;   /* = state.seq, read unlocked */
     ngx_queue_t                    entries;
     ngx_http_zedcup_errors_t      *errors;
+    ngx_http_zedcup_starts_t      *starts;
     ngx_http_zedcup_zone_state_t   state;
 } ngx_http_zedcup_root_t;
 
@@ -97,6 +98,14 @@ ngx_http_zedcup_zone_init(ngx_shm_zone_t *zone, void *data)
     }
 
     ngx_http_zedcup_errors_init(root->errors, zone->shm.size);
+
+    root->starts = ngx_slab_calloc(shpool,
+                                   ngx_http_zedcup_starts_size(zone->shm.size));
+    if (root->starts == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_zedcup_starts_init(root->starts, zone->shm.size);
 
     root->layout = NGX_HTTP_ZEDCUP_ZONE_LAYOUT;
     ngx_queue_init(&root->entries);
@@ -451,4 +460,24 @@ ngx_http_zedcup_zone_errors_unlock(void)
     (void) ngx_http_zedcup_root(&shpool);
 
     ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+uint64_t
+ngx_http_zedcup_zone_note_start(uint64_t id, ngx_uint_t what)
+{
+    uint64_t                 since;
+    ngx_slab_pool_t         *shpool;
+    ngx_http_zedcup_root_t  *root;
+
+    root = ngx_http_zedcup_root(&shpool);
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    since = ngx_http_zedcup_starts_note(root->starts, id, what,
+                                        ngx_current_msec);
+
+    ngx_shmtx_unlock(&shpool->mutex);
+
+    return since;
 }

@@ -7,59 +7,104 @@ namespace zedcup {
 
 namespace {
 
-/// The rotation that served the pool with that index before, if any.
-const weighted_rr* predecessor(const registry::handle* old, uint32_t index) {
-  if (old == nullptr)
+const balancer* balancer_of(const registry::handle* instance, uint32_t index) {
+  if (instance == nullptr)
     return nullptr;
-  auto& pools = old->content->config().pools;
+  auto& pools = instance->content->config().pools;
   for (size_t i = 0; i < pools.size(); ++i)
     if (pools[i].index == index)
-      return &old->rotations[i];
+      return &instance->balancers[i];
   return nullptr;
+}
+
+bool has_slow_start(const pool_config& pool) {
+  return std::any_of(pool.hosts.begin(), pool.hosts.end(),
+                     [](auto& host) { return host.slow_start.count() != 0; });
+}
+
+balancer::options options_of(const pool_config& pool, uint32_t offset,
+                             uint64_t seed) {
+  balancer::options out;
+  out.method = pool.method;
+  out.offset = offset;
+  out.seed = seed;
+  out.hash_balance_factor = pool.hash_balance_factor;
+  return out;
 }
 
 } // namespace
 
-std::vector<weighted_rr::candidate>
-registry::usable(const snapshot& content, const pool_config& pool) const {
-  auto hosts = candidates(pool);
-  if (!left_out_)
-    return hosts;
+// ---- making lists ----------------------------------------------------------
+
+/// @param first the worker sees the instance for the first time: what serves
+///        then did before, or nobody knows better.
+balancer::peer_list registry::peers(const snapshot& content,
+                                    const pool_config& pool,
+                                    const balancer* before, bool first) const {
   auto& name = content.config().name;
-  auto gone = std::remove_if(hosts.begin(), hosts.end(), [&](auto& one) {
-    return left_out_(name, pool, pool.hosts[one.slot]);
-  });
-  hosts.erase(gone, hosts.end());
-  return hosts;
+  auto all = peers_of(pool);
+  for (auto& one : all) {
+    if (one.weight != 0 && left_out_ &&
+        left_out_(name, pool, pool.hosts[one.slot]))
+      one.weight = 0;
+    if (one.slow_start_ms == 0 || !around_.start_of)
+      continue;
+    const bool stays = first || (before != nullptr && before->serves(one.id));
+    one.start_ms = around_.start_of(name, pool.index, one.id,
+                                    one.weight == 0 ? arrival::goes
+                                    : stays         ? arrival::stays
+                                                    : arrival::comes);
+  }
+  return all;
 }
 
-std::vector<weighted_rr> registry::make_rotations(const snapshot& content,
-                                                  const handle* old,
-                                                  uint32_t offset) const {
-  std::vector<weighted_rr> rotations;
+/// Those that are in no list any more rise anew when they come back.
+void registry::note_gone(const std::string& instance, const pool_config& pool,
+                         const std::vector<uint64_t>& were,
+                         const balancer* now) const {
+  if (!around_.start_of || !has_slow_start(pool))
+    return;
+  for (const uint64_t id : were)
+    if (now == nullptr || !now->serves(id))
+      (void)around_.start_of(instance, pool.index, id, arrival::goes);
+}
+
+void registry::note_gone_pools(const handle& old, const handle& fresh) const {
+  auto& config = old.content->config();
+  for (size_t i = 0; i < config.pools.size(); ++i)
+    note_gone(config.name, config.pools[i], old.balancers[i].serving(),
+              balancer_of(&fresh, config.pools[i].index));
+}
+
+std::vector<balancer> registry::make_balancers(const snapshot& content,
+                                               const handle* old,
+                                               uint32_t offset) const {
+  std::vector<balancer> made;
   auto& pools = content.config().pools;
-  rotations.reserve(pools.size());
+  made.reserve(pools.size());
   for (auto& pool : pools) {
-    auto* before = predecessor(old, pool.index);
-    if (before == nullptr) {
-      rotations.emplace_back(usable(content, pool), offset);
-      continue;
-    }
-    rotations.push_back(*before);
-    rotations.back().update(usable(content, pool));
+    auto* before = balancer_of(old, pool.index);
+    const auto wanted = options_of(pool, offset, around_.seed);
+    auto list = peers(content, pool, before, old == nullptr);
+    made.push_back(before != nullptr ? *before : balancer{wanted});
+    made.back().update(wanted, list, now_ms());
   }
-  return rotations;
+  return made;
 }
 
 void registry::refresh(const std::string& name) {
   auto at = instances_.find(name);
   if (at == instances_.end())
     return;
-  auto& content = *at->second->content;
-  auto& pools = content.config().pools;
-  for (size_t i = 0; i < pools.size(); ++i)
-    at->second->rotations[i].update(usable(content, pools[i]));
+  auto& instance = *at->second;
+  auto& pools = instance.content->config().pools;
+  for (size_t i = 0; i < pools.size(); ++i) {
+    auto& one = instance.balancers[i];
+    one.update(peers(*instance.content, pools[i], &one, false), now_ms());
+  }
 }
+
+// ---- instances -------------------------------------------------------------
 
 registry::~registry() {
   for (auto& [name, instance] : instances_)
@@ -71,8 +116,10 @@ void registry::put(const std::string& name,
   auto at = instances_.find(name);
   auto* old = at == instances_.end() ? nullptr : at->second;
   auto fresh = std::make_unique<handle>();
-  fresh->rotations = make_rotations(*content, old, offset);
+  fresh->balancers = make_balancers(*content, old, offset);
   fresh->content = std::move(content);
+  if (old != nullptr)
+    note_gone_pools(*old, *fresh);
   instances_[name] = fresh.get();
   (void)fresh.release(); // owned by its references now
   release(old);

@@ -8,15 +8,15 @@
 #include <unordered_map>
 #include <vector>
 
-#include "balancer/weighted_rr.hpp"
+#include "balancer/balancer.hpp"
 #include "snapshot.hpp"
 
-/// One revision of an instance with its rotations; the opaque handle of the
+/// One revision of an instance with its balancers; the opaque handle of the
 /// FFI. Requests that began with it finish with it.
 struct zedcup_instance_s {
   std::shared_ptr<const zedcup::snapshot> content;
-  std::vector<zedcup::weighted_rr> rotations; ///< one per pool
-  uint32_t references = 1;                    ///< the registry's, and Lua's
+  std::vector<zedcup::balancer> balancers; ///< one per pool
+  uint32_t references = 1; ///< the registry's, Lua's, and those of requests
 };
 
 namespace zedcup {
@@ -30,18 +30,33 @@ public:
   registry(const registry&) = delete;
   registry& operator=(const registry&) = delete;
 
-  /// Replaces an instance. Its rotations go on where the old ones are.
+  /// What the worker that this is for says of itself.
+  struct surroundings {
+    uint64_t seed = 1; ///< of what is drawn at random
+    /// The clock of slow start; none: it stands still.
+    std::function<uint64_t()> now_ms;
+    /// When a host with slow start began to serve, by that clock: asked of each
+    /// when content changes. `comes`: it did not serve before; `goes`: it does
+    /// not serve now, and the answer is not used. None: long ago.
+    enum class arrival { stays, comes, goes };
+    std::function<uint64_t(const std::string& instance, uint32_t pool_index,
+                           uint64_t peer_id, arrival)>
+        start_of;
+  };
+  void surround(surroundings by) { around_ = std::move(by); }
+
+  /// Replaces an instance. Its balancers go on where the old ones are.
   /// @param offset where new rotations start, in hosts (the worker's number).
   void put(const std::string& name, std::shared_ptr<const snapshot> content,
            uint32_t offset);
 
-  /// Hosts that are left out of the rotations although they are up.
+  /// Hosts that are left out by the balancers although they are up.
   using filter = std::function<bool(const std::string& instance,
                                     const pool_config&, const host_config&)>;
   void leave_out(filter hosts) { left_out_ = std::move(hosts); }
 
-  /// The filter answers otherwise than before: makes the rotations of an
-  /// instance anew, in place, so that requests that began see it too.
+  /// The filter answers otherwise than before: updates the balancers of an
+  /// instance in place, so that requests that began see it too.
   void refresh(const std::string& name);
 
   /// @returns whether there was one.
@@ -60,12 +75,18 @@ public:
   std::vector<std::string> names() const;
 
 private:
-  std::vector<weighted_rr::candidate> usable(const snapshot& content,
-                                             const pool_config& pool) const;
-  std::vector<weighted_rr> make_rotations(const snapshot& content,
-                                          const handle* old,
-                                          uint32_t offset) const;
+  using arrival = surroundings::arrival;
+  balancer::peer_list peers(const snapshot& content, const pool_config& pool,
+                            const balancer* before, bool first) const;
+  void note_gone(const std::string& instance, const pool_config& pool,
+                 const std::vector<uint64_t>& were, const balancer* now) const;
+  std::vector<balancer> make_balancers(const snapshot& content,
+                                       const handle* old,
+                                       uint32_t offset) const;
+  void note_gone_pools(const handle& old, const handle& fresh) const;
+  uint64_t now_ms() const { return around_.now_ms ? around_.now_ms() : 0; }
 
+  surroundings around_;
   filter left_out_;
   std::unordered_map<std::string, handle*> instances_;
 };

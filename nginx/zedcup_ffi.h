@@ -120,6 +120,32 @@ ZEDCUP_EXPORT void zedcup_ffi_instance_json(zedcup_instance_t *instance,
 ZEDCUP_EXPORT int zedcup_ffi_instance_pick(zedcup_instance_t *instance,
     uint32_t pool, const uint32_t *tried, size_t tried_count);
 
+/* As above with a key, which the method `hash` chooses by. */
+ZEDCUP_EXPORT int zedcup_ffi_instance_pick_by(zedcup_instance_t *instance,
+    uint32_t pool, const uint32_t *tried, size_t tried_count, const char *key,
+    size_t key_len);
+
+/* Whether the pool's choices depend on tickets. */
+ZEDCUP_EXPORT int zedcup_ffi_pool_wants_tickets(zedcup_instance_t *instance,
+    uint32_t pool);
+
+/* A request under way at the host at that place, in the caller's memory. Every
+ * ticket that was opened must be closed, once or more often. */
+typedef struct {
+    zedcup_instance_t  *instance;     /* NULL: closed */
+    uint32_t            pool;
+    uint32_t            host;
+    uint64_t            begun_us;
+} zedcup_ticket_t;
+
+ZEDCUP_EXPORT void zedcup_ffi_ticket_open(zedcup_ticket_t *ticket,
+    zedcup_instance_t *instance, uint32_t pool, uint32_t host);
+
+/* The host has answered, or (failed) will not. */
+ZEDCUP_EXPORT void zedcup_ffi_ticket_answered(zedcup_ticket_t *ticket,
+    int failed);
+ZEDCUP_EXPORT void zedcup_ffi_ticket_close(zedcup_ticket_t *ticket);
+
 /* A request failed with the host at that place: an error against it.
  * Returns 1 when this error took it out of the node's rotation. */
 ZEDCUP_EXPORT int zedcup_ffi_host_failed(zedcup_instance_t *instance,

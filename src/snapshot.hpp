@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "balancer/weighted_rr.hpp"
+#include "balancer/balancer.hpp"
 #include "config/model.hpp"
 #include "util/result.hpp"
 
@@ -41,13 +41,14 @@ private:
   std::string peers_json_;
 };
 
-/// The hosts of a pool that are up, for weighted_rr; none when the pool is
-/// not. `slot` is the place in `pool.hosts`.
+/// The hosts of a pool for its balancer, those that are down (or all, when the
+/// pool is) without a weight. `slot` is the place in `pool.hosts`; when a host
+/// began to serve is the caller's to say.
 ///
 /// `id` is a hash of address, port and how many equal hosts come before it in
 /// the pool, the same in every process. The index is left out on purpose: when
 /// a list is written anew without one host, those behind it move up but are
 /// the same servers, and the rotation goes on with them. So is the name.
-std::vector<weighted_rr::candidate> candidates(const pool_config& pool);
+balancer::peer_list peers_of(const pool_config& pool);
 
 } // namespace zedcup

@@ -61,6 +61,19 @@ void zedcup_ffi_instance_json(zedcup_instance_t *instance, const char **json,
     size_t *len);
 int zedcup_ffi_instance_pick(zedcup_instance_t *instance, uint32_t pool,
     const uint32_t *tried, size_t tried_count);
+int zedcup_ffi_instance_pick_by(zedcup_instance_t *instance, uint32_t pool,
+    const uint32_t *tried, size_t tried_count, const char *key, size_t key_len);
+int zedcup_ffi_pool_wants_tickets(zedcup_instance_t *instance, uint32_t pool);
+typedef struct {
+    zedcup_instance_t  *instance;
+    uint32_t            pool;
+    uint32_t            host;
+    uint64_t            begun_us;
+} zedcup_ticket_t;
+void zedcup_ffi_ticket_open(zedcup_ticket_t *ticket,
+    zedcup_instance_t *instance, uint32_t pool, uint32_t host);
+void zedcup_ffi_ticket_answered(zedcup_ticket_t *ticket, int failed);
+void zedcup_ffi_ticket_close(zedcup_ticket_t *ticket);
 int zedcup_ffi_host_failed(zedcup_instance_t *instance, uint32_t pool,
     uint32_t host, const char *err, size_t err_len);
 void zedcup_ffi_instance_list(const char **json, size_t *len);
@@ -86,7 +99,7 @@ local _M = {
 }
 
 local problem            -- why the module cannot be used; false: it can
-local err_buf, err_len, text_ptr, text_len, messages, state
+local err_buf, err_len, text_ptr, text_len, messages, state, ticket_type
 
 
 local function check_module()
@@ -234,6 +247,47 @@ end
 ---@return number place 0-based, negative: none is left
 function _M.pick(instance, pool, tried, tried_count)
     return C.zedcup_ffi_instance_pick(instance, pool, tried, tried_count)
+end
+
+
+--- As pick(), for the method `hash`.
+---@param key string
+---@return number place
+function _M.pick_by(instance, pool, tried, tried_count, key)
+    return C.zedcup_ffi_instance_pick_by(instance, pool, tried, tried_count, key, #key)
+end
+
+
+---@return boolean wanted whether the pool's choices depend on tickets
+function _M.wants_tickets(instance, pool)
+    return C.zedcup_ffi_pool_wants_tickets(instance, pool) ~= 0
+end
+
+
+--- A request under way at a host, until close_ticket() or, at the latest, until
+--- the collector finds that nobody refers to it.
+---@param pool number 0-based place of the pool
+---@param place number 0-based place of the host
+---@return cdata ticket
+function _M.open_ticket(instance, pool, place)
+    ticket_type = ticket_type or ffi.typeof("zedcup_ticket_t")
+    local ticket = ffi_gc(ticket_type(), C.zedcup_ffi_ticket_close)
+    C.zedcup_ffi_ticket_open(ticket, instance, pool, place)
+    return ticket
+end
+
+
+--- The host has answered, or will not.
+---@param ticket cdata
+---@param failed boolean
+function _M.ticket_answered(ticket, failed)
+    C.zedcup_ffi_ticket_answered(ticket, failed and 1 or 0)
+end
+
+
+---@param ticket cdata
+function _M.close_ticket(ticket)
+    C.zedcup_ffi_ticket_close(ticket)
 end
 
 

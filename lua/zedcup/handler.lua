@@ -18,6 +18,9 @@ local sub = string.sub
 local upper = string.upper
 local tostring = tostring
 local pick = zffi.pick
+local pick_by = zffi.pick_by
+local pcall = pcall
+local ngx = ngx
 local wrap = http.wrap
 
 local NO_HOSTS = "No available upstream hosts"
@@ -36,9 +39,80 @@ local _M = {}
 local mt = { __index = _M }
 
 
-function _M.new(view)
+function _M.new(view, key)
     return setmetatable({ view = view, client = nil, pool = nil, callbacks = nil,
-                          timeouts = nil }, mt)
+                          timeouts = nil, key = key, ticket = nil }, mt)
+end
+
+
+--- The key among the options of create_handler() or request().
+---@return string|nil key
+---@return string|nil err
+function _M.key_of(opts)
+    if type(opts) ~= "table" then
+        return nil, "opts: expected a table, got " .. type(opts)
+    end
+    local key = opts.key
+    if type(key) == "number" then
+        return tostring(key)
+    end
+    if key ~= nil and type(key) ~= "string" then
+        return nil, "key: expected a string, got " .. type(key)
+    end
+    return key
+end
+
+
+local function client_address()
+    return ngx.var.remote_addr
+end
+
+
+-- What the method `hash` chooses by, in this request.
+local function own_key(self)
+    local key = self.key
+    if not key then
+        local ok, address = pcall(client_address)
+        key = ok and address or ""          -- a timer has no client
+        self.key = key
+    end
+    return key
+end
+
+
+local function choose(self, pool, tried, count)
+    local instance = self.view.instance
+    if pool.by_key then
+        return pick_by(instance, pool.place, tried, count, own_key(self))
+    end
+    return pick(instance, pool.place, tried, count)
+end
+
+
+-- The request that was under way is over.
+local function close_ticket(self)
+    local ticket = self.ticket
+    if ticket then
+        self.ticket = nil
+        zffi.close_ticket(ticket)
+    end
+end
+
+
+local function open_ticket(self, pool, host)
+    close_ticket(self)
+    self.ticket = zffi.open_ticket(self.view.instance, pool.place, host.place)
+end
+
+
+local function ticket_answered(self, failed)
+    local ticket = self.ticket
+    if ticket then
+        zffi.ticket_answered(ticket, failed)
+        if failed then
+            close_ticket(self)
+        end
+    end
 end
 
 
@@ -84,6 +158,7 @@ end
 
 
 local function connect_failed(self, pool, host, err)
+    ticket_answered(self, true)
     failures.record(self.view.name, host)
     emit(self, "host_connect_error", pool, host, err)
     hold_against(self, pool, host, err)
@@ -104,7 +179,7 @@ local function each_host(self, try, arg, seen_pool, seen_place)
                 tried, count = failures.add(pool, tried, count, seen_place)
             end
             while true do
-                local place = pick(view.instance, pool.place, tried, count)
+                local place = choose(self, pool, tried, count)
                 if place < 0 then
                     break
                 end
@@ -121,13 +196,19 @@ end
 
 
 local function try_client(self, pool, host, client)
+    if pool.tickets then
+        open_ticket(self, pool, host)
+    end
     local ok, err, hopeless = connector.connect(client, pool, host)
     if not ok then
-        if not hopeless then
+        if hopeless then
+            close_ticket(self)
+        else
             connect_failed(self, pool, host, err)
         end
         return hopeless, nil, err
     end
+    ticket_answered(self, false)
     self.client, self.pool = client, pool
     emit(self, "host_connect", pool, host)
     return true, client
@@ -135,9 +216,14 @@ end
 
 
 local function open(self, pool, host)
+    if pool.tickets then
+        open_ticket(self, pool, host)
+    end
     local sock, err, hopeless = connector.open(pool, host, self.timeouts)
     if not sock then
-        if not hopeless then
+        if hopeless then
+            close_ticket(self)
+        else
             connect_failed(self, pool, host, err)
         end
         return nil, err, hopeless
@@ -151,6 +237,7 @@ local function try_socket(self, pool, host)
     if not sock then
         return hopeless, nil, err
     end
+    ticket_answered(self, false)
     self.client, self.pool = sock, pool
     emit(self, "host_connect", pool, host)
     return true, sock
@@ -203,7 +290,13 @@ local function exchange(self, pool, host, params)
     end
     emit(self, "host_connect", pool, host)
     local client = wrap(sock, host.authority)
-    return client, client:request(params)
+    if not pool.tickets then
+        return client, client:request(params)
+    end
+    local res, stage
+    res, err, stage = client:request(params)
+    ticket_answered(self, not res and stage ~= "request")
+    return client, res, err, stage
 end
 
 
@@ -274,6 +367,7 @@ local function request_failed(self, run, pool, host, client, err, stage)
         keep(client, pool)
         return true, nil, err
     end
+    close_ticket(self)
     local repeatable = may_repeat(pool, client, run.params)
     client:close()
     if stage == "body" then
@@ -358,13 +452,20 @@ function _M:request(params)
     end
     local view = self.view
     local pool = view.first_pool
+    if params.key ~= nil then
+        local key, err = _M.key_of(params)
+        if err then
+            return nil, err
+        end
+        self.key = key
+    end
     if not pool or failures.recorded(view.name) then
         return request_all(self, new_run(params))
     end
 
     -- The way that nearly every request goes: no loop and no table, so that
     -- LuaJIT compiles it in one piece.
-    local place = pick(view.instance, pool.place, nil, 0)
+    local place = choose(self, pool, nil, 0)
     if place < 0 then
         return request_all(self, new_run(params))
     end
@@ -450,6 +551,7 @@ function _M:set_keepalive(timeout, size)
         return nil, "the client driver has no set_keepalive"
     end
     self.client = nil
+    close_ticket(self)
     return keep(client, self.pool, timeout, size)
 end
 
@@ -474,6 +576,7 @@ function _M:close()
         return no_client()
     end
     self.client = nil
+    close_ticket(self)
     if not client.close then
         return nil, "the client driver has no close"
     end

@@ -101,7 +101,7 @@ local function make_host(host, place, ssl, cert, pool_index)
 end
 
 
-local function make_pool(pool, place, ssl, cert)
+local function make_pool(pool, place, ssl, cert, instance)
     local hosts = {}
     for i, host in ipairs(pool.hosts) do
         hosts[i - 1] = make_host(host, i - 1, ssl, cert, pool._idx)
@@ -109,6 +109,8 @@ local function make_pool(pool, place, ssl, cert)
     return {
         place = place,
         up = pool.up,
+        by_key = pool.method == "hash",
+        tickets = zffi.wants_tickets(instance, place),
         timeout = pool.timeout,
         read_timeout = pool.read_timeout,
         keepalive_timeout = pool.keepalive_timeout,
@@ -130,7 +132,7 @@ local function make_view(name, instance)
     local cert = ssl and ssl.client_cert and client_cert.new(ssl) or nil
     view.pools = {}
     for i, pool in ipairs(config.pools) do
-        view.pools[i] = make_pool(pool, i - 1, ssl, cert)
+        view.pools[i] = make_pool(pool, i - 1, ssl, cert, instance)
         if pool.up and not view.first_pool then
             view.first_pool = view.pools[i]
         end

@@ -137,7 +137,7 @@ void balancer::update_ramps(uint64_t now_ms) noexcept {
   for (const uint32_t slot : usable_) {
     auto& at = entries_[slot];
     const uint64_t age = now_ms > at.is.start_ms ? now_ms - at.is.start_ms : 0;
-    const bool rises = age < at.is.slow_start_ms;
+    const bool rises = at.is.start_ms != 0 && age < at.is.slow_start_ms;
     const float done = rises ? static_cast<float>(age) /
                                    static_cast<float>(at.is.slow_start_ms)
                              : 1;

@@ -27,7 +27,7 @@ public:
     uint32_t weight = 1;   ///< 0: not picked, but its load is kept
     uint32_t slot = 0;     ///< what pick() returns: its place in the list
     uint64_t key = 0;      ///< where it stands for `hash`, 0: its id decides
-    uint64_t start_ms = 0; ///< when it began to serve
+    uint64_t start_ms = 0; ///< when it began to serve; 0: long ago
     uint32_t slow_start_ms = 0; ///< how long it rises after that
     uint32_t max_conns = 0;     ///< requests under way at a time; 0: any number
   };
@@ -97,6 +97,8 @@ public:
   std::optional<uint32_t> active(uint32_t slot) const noexcept;
   /// Whether a peer with that id is in the list with a weight.
   bool serves(uint64_t id) const noexcept;
+  /// The ids of all that are, sorted.
+  const std::vector<uint64_t>& serving() const noexcept { return ids_; }
 
 private:
   struct entry {

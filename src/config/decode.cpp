@@ -11,6 +11,7 @@ namespace zedcup {
 
 namespace {
 
+constexpr uint64_t day_s = 24ULL * 3600;
 constexpr uint64_t month_s = 30ULL * 24 * 3600;
 constexpr uint64_t max_count = 1'000'000;
 
@@ -20,14 +21,32 @@ struct decoding {
   bool dropped = false; // a pool or a host was left out
 };
 
-void decode_method(table_reader& table, balance_method& out) {
+void decode_method(table_reader& table, std::optional<balance_method>& out) {
   const auto* name = table.leaf("method");
   if (name == nullptr)
     return;
-  if (*name == "weighted_rr")
-    out = balance_method::weighted_rr;
+  if (const auto method = balance_method_of(*name))
+    out = method;
   else
-    table.reject("method", "expected weighted_rr, got " + quoted(*name));
+    table.reject("method", std::string("expected ") + balance_methods +
+                               ", got " + quoted(*name));
+}
+
+void decode_balance_factor(table_reader& table, uint32_t& out) {
+  uint32_t percent = out;
+  table.number("hash_balance_factor", 0, 10'000, percent);
+  if (percent != 0 && percent <= 100)
+    table.reject("hash_balance_factor", "expected 0 or 101..10000, got " +
+                                            quoted(std::to_string(percent)));
+  else
+    out = percent;
+}
+
+// What a host has of its own or from its pool.
+template <class Config>
+void decode_limits(table_reader& table, Config& out) {
+  table.duration("slow_start", 0, day_s, out.slow_start);
+  table.number("max_conns", 0, 65535, out.max_conns);
 }
 
 void decode_up(table_reader& table, const tree& node, host_config& host) {
@@ -69,6 +88,7 @@ void decode_endpoint(table_reader& table, complaint_log& log,
 }
 
 std::optional<host_config> decode_host(const list_element& element,
+                                       const pool_config& pool,
                                        complaint_log& log) {
   if (element.node->is_leaf()) {
     log.error(element.path,
@@ -83,6 +103,9 @@ std::optional<host_config> decode_host(const list_element& element,
   table.text("name", host.name);
   decode_up(table, *element.node, host);
   table.number("weight", 1, 65535, host.weight);
+  host.slow_start = pool.slow_start;
+  host.max_conns = pool.max_conns;
+  decode_limits(table, host);
   decode_healthcheck(table, log, host.healthcheck);
   host.extra = table.unknown();
   if (table.failed())
@@ -108,7 +131,7 @@ std::vector<list_element> decode_list(table_reader& table, const char* key,
 
 void decode_hosts(table_reader& table, decoding& state, pool_config& pool) {
   for (const auto& element : decode_list(table, "hosts", state)) {
-    if (auto host = decode_host(element, state.log))
+    if (auto host = decode_host(element, pool, state.log))
       pool.hosts.push_back(std::move(*host));
     else
       state.dropped = true;
@@ -116,6 +139,7 @@ void decode_hosts(table_reader& table, decoding& state, pool_config& pool) {
 }
 
 std::optional<pool_config> decode_pool(const list_element& element,
+                                       std::optional<balance_method> method,
                                        decoding& state) {
   if (element.node->is_leaf()) {
     state.log.error(element.path,
@@ -128,7 +152,10 @@ std::optional<pool_config> decode_pool(const list_element& element,
   pool.name = std::to_string(element.index);
   table.text("name", pool.name);
   table.boolean("up", pool.up);
-  decode_method(table, pool.method);
+  decode_method(table, method);
+  pool.method = method.value_or(pool.method);
+  decode_balance_factor(table, pool.hash_balance_factor);
+  decode_limits(table, pool);
   table.duration("timeout", 1, longest_ms, pool.timeout);
   table.duration("error_timeout", 1, month_s, pool.error_timeout);
   table.number("max_errors", 1, max_count, pool.max_errors);
@@ -160,9 +187,10 @@ decoded<instance_config> decode_instance(std::string name, const tree& root) {
   instance.name = std::move(name);
   decode_tls(table, state.log, instance.ssl);
   decode_healthcheck(table, state.log, instance.healthcheck);
+  decode_method(table, instance.method);
   table.boolean("persist_errors", instance.persist_errors);
   for (const auto& element : decode_list(table, "pools", state)) {
-    if (auto pool = decode_pool(element, state))
+    if (auto pool = decode_pool(element, instance.method, state))
       instance.pools.push_back(std::move(*pool));
     else
       state.dropped = true;
@@ -177,7 +205,6 @@ decoded<instance_config> decode_instance(std::string name, const tree& root) {
 }
 
 decoded<global_config> decode_global(const tree& root) {
-  constexpr uint64_t day_s = 24ULL * 3600;
   complaint_log log;
   const std::string path;
   table_reader table{root, path, log};

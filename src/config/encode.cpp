@@ -55,7 +55,8 @@ void write_tls(json_writer& out, const std::optional<tls_config>& tls) {
   out.end_object();
 }
 
-void write_host(json_writer& out, const host_config& host) {
+void write_host(json_writer& out, const pool_config& pool,
+                const host_config& host) {
   out.begin_object();
   write_number(out, "_idx", host.index);
   write_text(out, "name", host.name);
@@ -66,6 +67,10 @@ void write_host(json_writer& out, const host_config& host) {
   if (host.down_by_zedcup)
     write_boolean(out, "_down_by_zedcup", true);
   write_number(out, "weight", host.weight);
+  if (host.slow_start != pool.slow_start)
+    write_number(out, "slow_start", host.slow_start);
+  if (host.max_conns != pool.max_conns)
+    write_number(out, "max_conns", host.max_conns);
   write_healthcheck(out, host.healthcheck);
   out.members(host.extra);
   out.end_object();
@@ -84,7 +89,10 @@ void write_pool(json_writer& out, const pool_config& pool) {
   write_number(out, "_idx", pool.index);
   write_text(out, "name", pool.name);
   write_boolean(out, "up", pool.up);
-  write_text(out, "method", "weighted_rr");
+  write_text(out, "method", text_of(pool.method));
+  write_number(out, "hash_balance_factor", pool.hash_balance_factor);
+  write_number(out, "slow_start", pool.slow_start);
+  write_number(out, "max_conns", pool.max_conns);
   write_number(out, "timeout", pool.timeout);
   write_number(out, "error_timeout", pool.error_timeout);
   write_number(out, "max_errors", pool.max_errors);
@@ -98,7 +106,7 @@ void write_pool(json_writer& out, const pool_config& pool) {
   out.key("hosts");
   out.begin_array();
   for (const auto& host : pool.hosts)
-    write_host(out, host);
+    write_host(out, pool, host);
   out.end_array();
   out.members(pool.extra);
   out.end_object();
@@ -123,6 +131,8 @@ std::string to_json(const instance_config& instance) {
   out.begin_object();
   write_tls(out, instance.ssl);
   write_healthcheck(out, instance.healthcheck);
+  if (instance.method)
+    write_text(out, "method", text_of(*instance.method));
   write_boolean(out, "persist_errors", instance.persist_errors);
   out.key("pools");
   out.begin_array();

@@ -9,13 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "balancer/method.hpp"
 #include "config/health_check.hpp"
 #include "config/tls_config.hpp"
 #include "config/tree.hpp"
 
 namespace zedcup {
-
-enum class balance_method { weighted_rr };
 
 struct host_config {
   uint32_t index = 0;  ///< its number in the store; gaps are kept
@@ -26,6 +25,10 @@ struct host_config {
   bool up = true;
   bool down_by_zedcup = false; ///< up=false carries Flags 1
   uint32_t weight = 1;         ///< 1..65535
+  /// How long it rises to its weight when it comes, or comes back.
+  std::chrono::seconds slow_start{0}; ///< 0..1 day; default: the pool's
+  uint32_t max_conns = 0; ///< at a time from one worker, 0..65535 (any);
+                          ///< default: the pool's
   /// nullopt: the pool's, which may be the instance's.
   std::optional<healthcheck_config> healthcheck;
   tree extra;
@@ -34,6 +37,7 @@ struct host_config {
     return a.index == b.index && a.name == b.name && a.address == b.address &&
            a.port == b.port && a.up == b.up &&
            a.down_by_zedcup == b.down_by_zedcup && a.weight == b.weight &&
+           a.slow_start == b.slow_start && a.max_conns == b.max_conns &&
            a.healthcheck == b.healthcheck && a.extra == b.extra;
   }
 };
@@ -42,7 +46,11 @@ struct pool_config {
   uint32_t index = 0;
   std::string name; ///< default: the index
   bool up = true;
-  balance_method method = balance_method::weighted_rr;
+  balance_method method = balance_method::weighted_rr; ///< or the instance's
+  /// hash: percent of its share that a host may have; 0: any, or 101..10000.
+  uint32_t hash_balance_factor = 0;
+  std::chrono::seconds slow_start{0};                 ///< see host_config
+  uint32_t max_conns = 0;                             ///< of each host
   std::chrono::milliseconds timeout{2000};            ///< connect; 1 ms..24 h
   std::chrono::seconds error_timeout{60};             ///< 1 s..30 days
   uint32_t max_errors = 3;                            ///< 1..1000000
@@ -59,9 +67,12 @@ struct pool_config {
 
   friend bool operator==(const pool_config& a, const pool_config& b) {
     return a.index == b.index && a.name == b.name && a.up == b.up &&
-           a.method == b.method && a.timeout == b.timeout &&
-           a.error_timeout == b.error_timeout && a.max_errors == b.max_errors &&
-           a.min_rises == b.min_rises && a.read_timeout == b.read_timeout &&
+           a.method == b.method &&
+           a.hash_balance_factor == b.hash_balance_factor &&
+           a.slow_start == b.slow_start && a.max_conns == b.max_conns &&
+           a.timeout == b.timeout && a.error_timeout == b.error_timeout &&
+           a.max_errors == b.max_errors && a.min_rises == b.min_rises &&
+           a.read_timeout == b.read_timeout &&
            a.keepalive_timeout == b.keepalive_timeout &&
            a.keepalive_pool == b.keepalive_pool &&
            a.retry_non_idempotent == b.retry_non_idempotent &&
@@ -74,6 +85,7 @@ struct instance_config {
   std::string name;
   std::optional<tls_config> ssl; ///< nullopt: plain TCP
   std::optional<healthcheck_config> healthcheck;
+  std::optional<balance_method> method; ///< of pools that say none
   /// Whether errors are counted, and hosts taken down, in the store; else
   /// each node does so for itself.
   bool persist_errors = true;
@@ -82,7 +94,7 @@ struct instance_config {
 
   friend bool operator==(const instance_config& a, const instance_config& b) {
     return a.name == b.name && a.ssl == b.ssl &&
-           a.healthcheck == b.healthcheck &&
+           a.healthcheck == b.healthcheck && a.method == b.method &&
            a.persist_errors == b.persist_errors && a.pools == b.pools &&
            a.extra == b.extra;
   }

@@ -204,6 +204,10 @@ ngx_http_zedcup_errors_t* ngx_http_zedcup_zone_errors_lock(void) {
 
 void ngx_http_zedcup_zone_errors_unlock(void) {}
 
+uint64_t ngx_http_zedcup_zone_note_start(uint64_t, ngx_uint_t) {
+  return 0;
+}
+
 ngx_int_t ngx_http_zedcup_worker_start(ngx_http_zedcup_main_conf_t*) {
   nginx().worker_runs = true;
   return NGX_OK;

@@ -76,7 +76,7 @@ public:
     auto* handle = instances.acquire("a");
     std::vector<int> ports;
     for (int i = 0; i < 3; ++i) {
-      auto slot = handle->rotations.at(0).pick(nullptr, 0);
+      auto slot = handle->balancers.at(0).pick({});
       ports.push_back(
           slot ? handle->content->config().pools[0].hosts[*slot].port : 0);
     }

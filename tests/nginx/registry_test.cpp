@@ -1,6 +1,9 @@
 // The instances as one worker serves them.
 #include "nginx/registry.hpp"
 
+#include <algorithm>
+#include <map>
+
 #include "support/catch.hpp"
 
 using namespace zedcup;
@@ -29,12 +32,13 @@ content(const std::vector<std::vector<int>>& pools, uint64_t revision = 1) {
 }
 
 /// Ports of the next picks of a pool.
-std::vector<int> picks(registry& all, int count, size_t pool = 0) {
+std::vector<int> picks(registry& all, int count, size_t pool = 0,
+                       uint64_t now_ms = 0) {
   auto* handle = all.acquire("a");
   REQUIRE(handle != nullptr);
   std::vector<int> ports;
   for (int i = 0; i < count; ++i) {
-    auto slot = handle->rotations.at(pool).pick(nullptr, 0);
+    auto slot = handle->balancers.at(pool).pick({nullptr, 0, 0, now_ms});
     ports.push_back(
         slot ? handle->content->config().pools.at(pool).hosts.at(*slot).port
              : 0);
@@ -91,7 +95,7 @@ TEST_CASE("registry: a content lives as long as somebody holds it",
     all.put("a", content({{2}}), 0);
     CHECK(held->references == 2);
     CHECK(held->content->config().pools[0].hosts[0].port == 1);
-    CHECK(held->rotations[0].pick(nullptr, 0));
+    CHECK(held->balancers[0].pick({}));
   } // the registry is gone, as at the end of a worker
   registry::release(held);
   CHECK_FALSE(old.expired());
@@ -109,7 +113,7 @@ TEST_CASE("registry: an instance may be removed while a request holds it",
   auto* held = all.acquire("a");
   CHECK(all.remove("a"));
   CHECK(all.acquire("a") == nullptr);
-  CHECK(held->rotations[0].pick(nullptr, 0));
+  CHECK(held->balancers[0].pick({}));
   // Another under the same name is another.
   all.put("a", content({{3}}), 0);
   CHECK(held->content->config().pools[0].hosts.size() == 2);
@@ -143,7 +147,7 @@ TEST_CASE("registry: requests of the old content do not move the new rotation",
   all.put("a", content({{1, 2, 3}}), 0);
   auto* held = all.acquire("a");
   all.put("a", content({{1, 2, 3}}, 2), 0);
-  held->rotations[0].pick(nullptr, 0);
+  held->balancers[0].pick({});
   registry::release(held);
   CHECK(picks(all, 1) == ports{1});
 }
@@ -172,4 +176,128 @@ TEST_CASE("registry: a pool without a usable host has nothing to pick",
   all.put("a", content({{-1, -2}, {}}), 0);
   CHECK(picks(all, 1, 0) == ports{0});
   CHECK(picks(all, 1, 1) == ports{0});
+}
+
+// ---- slow start
+// --------------------------------------------------------------
+
+namespace {
+
+/// A registry that notes what is told of starts, at a time of its own.
+struct watched {
+  using arrival = registry::surroundings::arrival;
+
+  watched() {
+    registry::surroundings around;
+    around.now_ms = [this] { return now; };
+    around.start_of = [this](const std::string&, uint32_t, uint64_t peer,
+                             arrival what) -> uint64_t {
+      if (what == arrival::goes)
+        starts.erase(peer);
+      else if (what == arrival::comes)
+        starts.emplace(peer, now);
+      return starts.count(peer) != 0 ? starts[peer] : 0;
+    };
+    all.surround(around);
+  }
+
+  void put(const std::vector<int>& wanted, uint32_t slow_start_s = 10) {
+    auto config = content({wanted})->config();
+    for (auto& host : config.pools[0].hosts)
+      host.slow_start = std::chrono::seconds(slow_start_s);
+    all.put("a", snapshot::make(config, ++revision), 0);
+  }
+
+  /// Of 1000 picks, those of a port.
+  int share(int port) {
+    const auto found = picks(all, 1000, 0, now);
+    return static_cast<int>(std::count(found.begin(), found.end(), port));
+  }
+
+  registry all;
+  std::map<uint64_t, uint64_t> starts;
+  uint64_t now = 5'000;
+  uint64_t revision = 0;
+};
+
+} // namespace
+
+TEST_CASE("registry: hosts of the first content have no slow start",
+          "[registry]") {
+  watched one;
+  one.put({1, 2});
+  CHECK(one.starts.empty());
+  CHECK(one.share(2) == 500);
+}
+
+TEST_CASE("registry: a host that joins or comes back rises", "[registry]") {
+  watched one;
+  one.put({1, -2});
+  one.now = 6'000;
+  one.put({1, 2});
+  CHECK(one.starts.size() == 1);
+  CHECK(std::abs(one.share(2) - 91) < 5); // 0.1 of 1.1
+  one.now = 11'000;
+  CHECK(std::abs(one.share(2) - 355) < 10); // 0.55 of 1.55
+  one.put({1, 2, 3});                       // goes on, and another one begins
+  CHECK(one.starts.size() == 2);
+  CHECK(std::abs(one.share(2) - 333) < 12); // 0.55 of 1.65
+  one.now = 60'000;
+  CHECK(std::abs(one.share(2) - 333) < 3);
+}
+
+TEST_CASE("registry: a host that went is forgotten and rises anew",
+          "[registry]") {
+  watched one;
+  one.put({1, -2});
+  one.put({1, 2});
+  CHECK(one.starts.size() == 1);
+  for (const auto& gone : {std::vector<int>{1, -2}, std::vector<int>{1}}) {
+    one.now += 60'000;
+    one.put({1, 2});
+    one.put(gone);
+    CHECK(one.starts.empty());
+    one.put({1, 2});
+    CHECK(one.starts.begin()->second == one.now);
+  }
+  one.all.put("a", content({{}}), 0);
+  CHECK(one.starts.empty());
+}
+
+TEST_CASE("registry: a host that was left out rises when it is back",
+          "[registry]") {
+  watched one;
+  bool out = true;
+  one.all.leave_out([&](auto&, auto&, const host_config& host) {
+    return out && host.port == 2;
+  });
+  one.put({1, 2});
+  CHECK(one.share(2) == 0);
+  out = false;
+  one.all.refresh("a");
+  CHECK(std::abs(one.share(2) - 91) < 5);
+}
+
+TEST_CASE("registry: a new worker goes on with a rise", "[registry]") {
+  watched one;
+  one.put({1, -2});
+  one.put({1, 2});
+  const auto kept = one.starts;
+  watched respawned;
+  respawned.starts = kept;
+  respawned.now = one.now + 5'000;
+  respawned.put({1, 2});
+  CHECK(respawned.starts == kept);
+  CHECK(std::abs(respawned.share(2) - 355) < 10);
+}
+
+TEST_CASE("registry: a method is the pool's", "[registry]") {
+  auto config = content({{1, 2}, {11, 12}})->config();
+  config.pools[1].method = balance_method::random;
+  registry all;
+  all.put("a", snapshot::make(config, 1), 0);
+  auto* held = all.acquire("a");
+  CHECK(held->balancers[0].method() == balance_method::weighted_rr);
+  CHECK(held->balancers[1].method() == balance_method::random);
+  registry::release(held);
 }

@@ -65,7 +65,8 @@ TEST_CASE("decode: a bad key of a pool takes its default", "[config]") {
       {R"("keepalive_pool": 65536)",
        R"(keepalive_pool: expected 0..65535, got "65536")"},
       {R"("max_errors": 0)", R"(max_errors: expected 1..1000000, got "0")"},
-      {R"("method": "best")", R"(method: expected weighted_rr, got "best")"},
+      {R"("method": "best")",
+       R"(method: expected weighted_rr, hash, least_conn, ewma or random, got "best")"},
       {R"("up": "yes")", R"(up: expected true or false, got "yes")"},
       {R"("name": {"a": 1})", "name: expected a value, got a table"},
   };

@@ -247,3 +247,44 @@ TEST_CASE("decode: reads the global configuration", "[config]") {
         "session_ttl: expected 1..86400, got \"0\"\nnew: unknown key\n");
   CHECK(decode_global(tree{}).value == global_config{});
 }
+
+TEST_CASE("decode: a pool takes the instance's method unless it has one",
+          "[config]") {
+  const auto outcome = decode_json(
+      R"({"method": "ewma", "pools": [{}, {"method": "hash",
+          "hash_balance_factor": 150}]})");
+  CHECK(outcome.clean());
+  CHECK(outcome.value->method == balance_method::ewma);
+  CHECK(outcome.value->pools.at(0).method == balance_method::ewma);
+  CHECK(outcome.value->pools.at(1).method == balance_method::hash);
+  CHECK(outcome.value->pools.at(1).hash_balance_factor == 150);
+}
+
+TEST_CASE("decode: a host takes the pool's slow_start and max_conns",
+          "[config]") {
+  const auto outcome = decode_json(
+      R"({"pools": [{"slow_start": 30, "max_conns": 5, "hosts": [
+            {"host": "a", "port": 1},
+            {"host": "b", "port": 1, "slow_start": 0, "max_conns": "7"}]}]})");
+  CHECK(outcome.clean());
+  const auto& hosts = outcome.value->pools.at(0).hosts;
+  CHECK(hosts.at(0).slow_start == 30s);
+  CHECK(hosts.at(0).max_conns == 5);
+  CHECK(hosts.at(1).slow_start == 0s);
+  CHECK(hosts.at(1).max_conns == 7);
+}
+
+TEST_CASE("decode: complaints about balancing name their key", "[config]") {
+  const auto outcome = decode_json(
+      R"({"method": "best", "pools": [{"method": "", "slow_start": 86401,
+          "hash_balance_factor": 100, "hosts": [
+          {"host": "a", "port": 1, "max_conns": -1}]}]})");
+  CHECK(complaints(outcome) ==
+        "method: expected weighted_rr, hash, least_conn, ewma or random, got "
+        "\"best\"\n"
+        "pools/1/method: expected weighted_rr, hash, least_conn, ewma or "
+        "random, got \"\"\n"
+        "pools/1/hash_balance_factor: expected 0 or 101..10000, got \"100\"\n"
+        "pools/1/slow_start: expected 0..86400, got \"86401\"\n"
+        "pools/1/hosts/1/max_conns: expected 0..65535, got \"-1\"\n");
+}

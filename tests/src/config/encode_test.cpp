@@ -71,6 +71,8 @@ public:
     out.up = !chance(3);
     out.down_by_zedcup = !out.up && chance(2);
     out.weight = static_cast<uint32_t>(1 + below(65535));
+    out.slow_start = std::chrono::seconds{below(86'401)};
+    out.max_conns = static_cast<uint32_t>(below(65536));
     out.healthcheck = healthcheck();
     out.extra = extra();
     return out;
@@ -81,6 +83,11 @@ public:
     out.index = index;
     out.name = "n" + text();
     out.up = !chance(4);
+    out.method = static_cast<balance_method>(below(5));
+    out.hash_balance_factor =
+        chance(2) ? 0 : static_cast<uint32_t>(101 + below(9'900));
+    out.slow_start = std::chrono::seconds{below(86'401)};
+    out.max_conns = static_cast<uint32_t>(below(65536));
     out.timeout = std::chrono::milliseconds{1 + below(86'400'000)};
     out.error_timeout = std::chrono::seconds{1 + below(2'592'000)};
     out.max_errors = static_cast<uint32_t>(1 + below(1'000'000));
@@ -117,6 +124,8 @@ public:
       out.ssl->extra = extra();
     }
     out.healthcheck = healthcheck();
+    if (chance(2))
+      out.method = static_cast<balance_method>(below(5));
     uint32_t index = 0;
     for (auto n = below(4); n > 0; --n)
       out.pools.push_back(pool(index += 1 + below(3)));
@@ -175,7 +184,7 @@ TEST_CASE("encode: writes defaults, _idx and a set of status codes",
   CHECK(
       to_json(instance) ==
       R"({"ssl":false,"persist_errors":true,"pools":[{"_idx":2,"name":"2","up":true,)"
-      R"("method":"weighted_rr","timeout":2000,"error_timeout":60,)"
+      R"("method":"weighted_rr","hash_balance_factor":0,"slow_start":0,"max_conns":0,"timeout":2000,"error_timeout":60,)"
       R"("max_errors":3,"min_rises":3,"read_timeout":10000,)"
       R"("keepalive_timeout":60000,"keepalive_pool":128,)"
       R"("retry_non_idempotent":false,)"
