@@ -18,6 +18,16 @@ size_t common_keys(const kv_tree& a, const kv_tree& b) {
   return common;
 }
 
+/// For a read that the members must agree on. One that asks while their leader
+/// is gone is not answered when there is a new one, but never; and the next
+/// member may know better. A tree that takes longer gets its time after some
+/// failures.
+std::chrono::milliseconds patience(const http_endpoint& to, unsigned failures) {
+  const std::chrono::milliseconds least{1000};
+  return std::min(to.connect_timeout + to.read_timeout,
+                  least * (1 << std::min(failures, 10U)));
+}
+
 } // namespace
 
 etcd2_watch::etcd2_watch(etcd2_watch_settings settings, uint64_t seed)
@@ -37,11 +47,13 @@ etcd2_watch::step etcd2_watch::next(time_point now) {
   }
   what.what = step::action::send;
   what.ticket = ++ticket_;
-  what.request =
-      polling_
-          ? etcd2::wait_for_change(target(), settings_.path, index_ + 1,
-                                   settings_.poll_bound)
-          : etcd2::read_tree(target(), settings_.path, unsure_ || confirming_);
+  const bool agreed = !polling_ && (unsure_ || confirming_);
+  what.request = polling_
+                     ? etcd2::wait_for_change(target(), settings_.path,
+                                              index_ + 1, settings_.poll_bound)
+                     : etcd2::read_tree(target(), settings_.path, agreed);
+  if (agreed)
+    what.request.timeout = patience(*target(), failures());
   in_flight_ = true;
   sent_ = now;
   return what;
@@ -88,12 +100,12 @@ bool etcd2_watch::suspicious(const etcd2::tree_answer& answer) const {
 }
 
 etcd2_watch::outcome etcd2_watch::on_tree(etcd2::tree_answer answer) {
-  backoff_.succeeded();
   outcome after;
   if (!confirming_ && suspicious(answer)) {
     confirming_ = true;
     return after;
   }
+  backoff_.succeeded();
   confirming_ = unsure_ = false;
   after.works = polling_ = true;
   index_ = answer.tree.revision;

@@ -195,6 +195,28 @@ TEST_CASE("etcd2 watch: a member that lags behind is not believed", "[etcd2]") {
   CHECK(b.step.request.target.find("waitIndex=11") != std::string::npos);
 }
 
+TEST_CASE("etcd2 watch: agreement that does not come is sought elsewhere soon",
+          "[etcd2]") {
+  bench b;
+  b.start();
+  b.answer(broken);
+  CHECK_FALSE(b.read(bench::content(8, {1})).publish); // it lags
+  for (const auto bound : {2000ms, 4000ms, 8000ms, 12000ms, 12000ms}) {
+    REQUIRE_FALSE(b.polls());
+    REQUIRE(b.agreed());
+    CHECK(b.step.request.timeout == bound);
+    const auto was = b.member();
+    b.answer(over);
+    REQUIRE_FALSE(b.polls());
+    CHECK(b.member() != was);
+    CHECK_FALSE(b.step.request.timeout); // its own view, which it has at hand
+    CHECK_FALSE(b.answer(bench::content(8, {1})).publish);
+  }
+  REQUIRE_FALSE(b.polls());
+  CHECK(b.answer(bench::content(10, {1, 2})).works);
+  CHECK(b.watch.failures() == 0);
+}
+
 TEST_CASE("etcd2 watch: an older past or another cluster is believed",
           "[etcd2]") {
   bench b;
