@@ -177,9 +177,11 @@ ngx_http_zedcup_carry_copy(ngx_array_t *list, ngx_pool_t *pool)
         ngx_memcpy(text, carried[i].edit.peer, carried[i].edit.peer_len);
         carried[i].edit.peer = (const char *) text;
 
-        text += carried[i].edit.peer_len;
-        ngx_memcpy(text, carried[i].server.data, carried[i].server.len);
-        carried[i].server.data = text;
+        if (carried[i].server.len) {
+            text += carried[i].edit.peer_len;
+            ngx_memcpy(text, carried[i].server.data, carried[i].server.len);
+            carried[i].server.data = text;
+        }
     }
 
     return NGX_OK;
