@@ -311,6 +311,7 @@ ngx_http_zedcup_peers_init_process(ngx_cycle_t *cycle)
         }
 
         ngx_http_zedcup_peers_recover(group[i].peers, ngx_worker);
+        ngx_http_zedcup_names_start(&group[i]);
 
         if (ngx_worker == 0 && group[i].peers->edits) {
             ngx_http_zedcup_state_later(&group[i]);

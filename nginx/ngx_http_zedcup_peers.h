@@ -40,6 +40,9 @@
 
 #define NGX_HTTP_ZEDCUP_PEER_TEXT     255
 
+/* of a zone; and addresses of one of them */
+#define NGX_HTTP_ZEDCUP_NAMES_MAX     64
+
 
 typedef struct ngx_http_zedcup_group_s      ngx_http_zedcup_group_t;
 typedef struct ngx_http_zedcup_peer_s       ngx_http_zedcup_peer_t;
@@ -59,6 +62,19 @@ struct ngx_http_zedcup_peer_s {
 };
 
 
+/* In the slab: a host name whose addresses are peers. */
+struct ngx_http_zedcup_peer_name_s {
+    ngx_http_zedcup_peer_name_t   *next;
+    uint64_t                       id;        /* one a name that was added */
+    zedcup_ffi_peer_edit_t         edit;      /* what its peers shall be */
+    ngx_uint_t                     owner;     /* the worker slot that asks */
+    size_t                         host_len;
+    in_port_t                      port;
+    ngx_str_t                      text;      /* "name:port" */
+    u_char                         data[1];
+};
+
+
 /* In the slab, in the place of nginx's own. */
 typedef struct {
     ngx_http_upstream_rr_peers_t   peers;     /* must be first */
@@ -69,6 +85,7 @@ typedef struct {
     ngx_uint_t                     moved;     /* a reload took the edits on */
     ngx_http_zedcup_peer_t        *retired;
     ngx_http_zedcup_peer_name_t   *names;
+    uint64_t                       last_name; /* its id */
     ngx_uint_t                     nslots;
     uint32_t                       busy[1];   /* a worker slot: get or free */
 } ngx_http_zedcup_peers_t;
@@ -92,6 +109,7 @@ struct ngx_http_zedcup_group_s {
     ngx_event_t                      reaper;
     ngx_event_t                      saver;
     ngx_uint_t                       saved;       /* edits in the file */
+    uint64_t                         asked;       /* the last name's id */
     unsigned                         shared:1;    /* others are in the zone */
     unsigned                         backups:1;   /* the method knows them */
     unsigned                         consistent:1;
@@ -110,6 +128,7 @@ typedef struct {
     zedcup_ffi_peer_edit_t         edit;
     ngx_uint_t                     named;
     ngx_http_zedcup_peer_t        *found;     /* in the middle of an edit */
+    ngx_http_zedcup_peer_name_t   *made;      /* the same for a host name */
     ngx_uint_t                     fresh;     /* `found` was made for it */
 } ngx_http_zedcup_peer_spec_t;
 
@@ -279,15 +298,71 @@ ngx_int_t ngx_http_zedcup_peers_remove(ngx_http_zedcup_group_t *group,
 
 /* ---- ngx_http_zedcup_peers_replace.c: all peers at once ---------------- */
 
+typedef struct {
+    ngx_http_zedcup_group_t        *group;
+    ngx_http_zedcup_peer_spec_t   **specs;    /* addresses, sorted */
+    ngx_uint_t                      n;
+    ngx_uint_t                      backups;  /* how many of them */
+    ngx_http_zedcup_peer_spec_t    *names[NGX_HTTP_ZEDCUP_NAMES_MAX];
+    ngx_uint_t                      nnames;
+    ngx_http_zedcup_peer_name_t    *gone;     /* to be freed after the lock */
+    ngx_atomic_uint_t               version;  /* that was looked at */
+    ngx_http_upstream_rr_peers_t   *made;     /* for backups */
+    ngx_http_zedcup_peers_error_t  *err;
+} ngx_http_zedcup_replace_t;
+
 ngx_int_t ngx_http_zedcup_peers_replace(ngx_http_zedcup_group_t *group,
     ngx_http_zedcup_peer_spec_t *specs, ngx_uint_t n,
     ngx_http_zedcup_peers_error_t *err);
 
 
+/* ---- ngx_http_zedcup_peers_names.c: host names ------------------------- */
+
+/* Is it an address of that name? */
+#define ngx_http_zedcup_is_name_s(p, t)                                       \
+    (ngx_http_zedcup_is_own(p) && ngx_http_zedcup_own_peer(p)->named          \
+     && (p)->server.len == (t)->len                                           \
+     && ngx_strncasecmp((p)->server.data, (t)->data, (t)->len) == 0)
+
+/* Can names be used here at all? */
+ngx_int_t ngx_http_zedcup_names_check(ngx_http_zedcup_group_t *group,
+    ngx_str_t *text, ngx_http_zedcup_peers_error_t *err);
+
+ngx_int_t ngx_http_zedcup_names_add(ngx_http_zedcup_group_t *group,
+    ngx_http_zedcup_peer_spec_t *spec, ngx_http_zedcup_peers_error_t *err);
+
+/* That of http {}. NULL: it has no servers. */
+ngx_resolver_t *ngx_http_zedcup_resolver(ngx_http_zedcup_group_t *group,
+    ngx_msec_t *timeout);
+
+/* Without the lock. NULL: no room. */
+ngx_http_zedcup_peer_name_t *ngx_http_zedcup_name_make(
+    ngx_http_zedcup_peers_t *zp, ngx_http_zedcup_peer_spec_t *spec);
+
+/* Under the lock. The link that holds the name, or NULL. */
+ngx_http_zedcup_peer_name_t **ngx_http_zedcup_name_find(
+    ngx_http_zedcup_peers_t *zp, ngx_str_t *text);
+ngx_int_t ngx_http_zedcup_name_link(ngx_http_zedcup_group_t *group,
+    ngx_http_zedcup_peer_name_t *name, ngx_http_zedcup_peers_error_t *err);
+void ngx_http_zedcup_name_apply(ngx_http_zedcup_peer_name_t *name,
+    const zedcup_ffi_peer_edit_t *edit);
+
+
+/* ---- ngx_http_zedcup_peers_asker.c: their addresses -------------------- */
+
+/* This worker asks for the names that are its own. */
+void ngx_http_zedcup_names_start(ngx_http_zedcup_group_t *group);
+
+
 /* ---- ngx_http_zedcup_peers_carry.c: edits over a reload ---------------- */
 
-/* All of these in the master. DECLINED: there was no such zone. */
+/* In the master. DECLINED: there was no such zone. */
 ngx_int_t ngx_http_zedcup_carry(ngx_http_zedcup_group_t *group);
+
+
+/* ---- ngx_http_zedcup_peers_changes.c: what the API did ----------------- */
+
+/* In the master. */
 void ngx_http_zedcup_carry_apply(ngx_http_zedcup_group_t *group,
     ngx_array_t *list, ngx_pool_t *pool);
 
@@ -298,9 +373,39 @@ ngx_array_t *ngx_http_zedcup_carry_collect(ngx_http_zedcup_group_t *group,
 
 /* ---- ngx_http_zedcup_peers_state.c: edits in a file -------------------- */
 
-void ngx_http_zedcup_state_load(ngx_http_zedcup_group_t *group);
+#define NGX_HTTP_ZEDCUP_STATE_HEAD   "zedcup-peers 1\n"
+#define NGX_HTTP_ZEDCUP_STATE_NAMED  256       /* among the flags */
+
+/* NULL: there is none. */
+ngx_str_t *ngx_http_zedcup_state_dir(ngx_http_zedcup_group_t *group);
+
+/* With a process's id: its file before it is renamed. */
+u_char *ngx_http_zedcup_state_path(ngx_http_zedcup_group_t *group,
+    ngx_pool_t *pool, ngx_pid_t pid);
+
 void ngx_http_zedcup_state_later(ngx_http_zedcup_group_t *group);
 void ngx_http_zedcup_state_flush(ngx_http_zedcup_group_t *group);
+
+
+/* ---- ngx_http_zedcup_peers_replace_names.c: its part about host names -- */
+
+/* Sorts specs into addresses and names, and checks the names. */
+ngx_int_t ngx_http_zedcup_replace_split(ngx_http_zedcup_replace_t *re,
+    ngx_http_zedcup_peer_spec_t *specs, ngx_uint_t n);
+ngx_int_t ngx_http_zedcup_replace_make_names(ngx_http_zedcup_replace_t *re);
+void ngx_http_zedcup_replace_discard_names(ngx_http_zedcup_replace_t *re);
+
+/* Under the lock. The name that a peer belongs to and stays for, or NULL. */
+ngx_http_zedcup_peer_spec_t *ngx_http_zedcup_replace_name_of(
+    ngx_http_zedcup_replace_t *re, ngx_http_upstream_rr_peer_t *peer,
+    ngx_uint_t backup);
+ngx_int_t ngx_http_zedcup_replace_any_left(ngx_http_zedcup_replace_t *re);
+ngx_uint_t ngx_http_zedcup_replace_link_names(ngx_http_zedcup_replace_t *re);
+
+
+/* ---- ngx_http_zedcup_peers_load.c -------------------------------------- */
+
+void ngx_http_zedcup_state_load(ngx_http_zedcup_group_t *group);
 
 
 /* ---- ngx_http_zedcup_peers_spec.c: a peer's text ----------------------- */

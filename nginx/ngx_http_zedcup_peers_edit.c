@@ -124,6 +124,10 @@ ngx_http_zedcup_peers_add(ngx_http_zedcup_group_t *group,
     ngx_http_zedcup_peers_t       *zp;
     ngx_http_upstream_rr_peers_t  *made;
 
+    if (spec->sockaddr == NULL) {
+        return ngx_http_zedcup_names_add(group, spec, err);
+    }
+
     zp = group->peers;
     backup = (spec->edit.flags & ZEDCUP_PEER_BACKUP) != 0;
 
@@ -170,10 +174,11 @@ static ngx_int_t
 ngx_http_zedcup_peers_set_locked(ngx_http_zedcup_group_t *group,
     ngx_http_zedcup_peer_spec_t *spec, ngx_http_zedcup_peers_error_t *err)
 {
-    ngx_uint_t                     found, weight, weighed;
-    ngx_http_zedcup_peers_t       *zp;
-    ngx_http_upstream_rr_peer_t   *peer;
-    ngx_http_upstream_rr_peers_t  *peers;
+    ngx_uint_t                      found, weight, weighed;
+    ngx_http_zedcup_peers_t        *zp;
+    ngx_http_upstream_rr_peer_t    *peer;
+    ngx_http_upstream_rr_peers_t   *peers;
+    ngx_http_zedcup_peer_name_t   **name;
 
     zp = group->peers;
     found = 0;
@@ -216,6 +221,13 @@ ngx_http_zedcup_peers_set_locked(ngx_http_zedcup_group_t *group,
         }
     }
 
+    name = ngx_http_zedcup_name_find(zp, &spec->text);
+
+    if (name) {
+        ngx_http_zedcup_name_apply(*name, &spec->edit);
+        found = 1;
+    }
+
     if (!found) {
         return ngx_http_zedcup_peers_unknown(group, spec, err);
     }
@@ -244,11 +256,13 @@ ngx_http_zedcup_peers_set(ngx_http_zedcup_group_t *group,
 
 static ngx_int_t
 ngx_http_zedcup_peers_remove_locked(ngx_http_zedcup_group_t *group,
-    ngx_http_zedcup_peer_spec_t *spec, ngx_http_zedcup_peers_error_t *err)
+    ngx_http_zedcup_peer_spec_t *spec, ngx_http_zedcup_peer_name_t **taken,
+    ngx_http_zedcup_peers_error_t *err)
 {
-    ngx_uint_t                     left, found;
-    ngx_http_zedcup_peers_t       *zp;
-    ngx_http_upstream_rr_peers_t  *peers;
+    ngx_uint_t                      left, found;
+    ngx_http_zedcup_peers_t        *zp;
+    ngx_http_upstream_rr_peers_t   *peers;
+    ngx_http_zedcup_peer_name_t   **name;
 
     zp = group->peers;
 
@@ -257,8 +271,9 @@ ngx_http_zedcup_peers_remove_locked(ngx_http_zedcup_group_t *group,
     }
 
     left = ngx_http_zedcup_peers_left(zp, spec, &found);
+    name = ngx_http_zedcup_name_find(zp, &spec->text);
 
-    if (found == 0) {
+    if (found == 0 && name == NULL) {
         return ngx_http_zedcup_peers_unknown(group, spec, err);
     }
 
@@ -266,6 +281,11 @@ ngx_http_zedcup_peers_remove_locked(ngx_http_zedcup_group_t *group,
         return ngx_http_zedcup_peers_err(err,
                    "zone \"%V\": peer \"%V\" is the last one and stays",
                    ngx_http_zedcup_zone_of(group), &spec->text);
+    }
+
+    if (name) {
+        *taken = *name;
+        *name = (*name)->next;
     }
 
     for (peers = &zp->peers; peers; peers = peers->next) {
@@ -282,13 +302,20 @@ ngx_int_t
 ngx_http_zedcup_peers_remove(ngx_http_zedcup_group_t *group,
     ngx_http_zedcup_peer_spec_t *spec, ngx_http_zedcup_peers_error_t *err)
 {
-    ngx_int_t  rc;
+    ngx_int_t                     rc;
+    ngx_http_zedcup_peer_name_t  *name;
+
+    name = NULL;
 
     ngx_http_zedcup_peers_lock(group->peers);
 
-    rc = ngx_http_zedcup_peers_remove_locked(group, spec, err);
+    rc = ngx_http_zedcup_peers_remove_locked(group, spec, &name, err);
 
     ngx_http_zedcup_peers_unlock(group->peers);
+
+    if (name) {
+        ngx_slab_free(group->peers->peers.shpool, name);
+    }
 
     if (rc == NGX_OK) {
         ngx_http_zedcup_peers_reap(group->peers);

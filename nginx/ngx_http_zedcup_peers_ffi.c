@@ -233,14 +233,6 @@ ngx_http_zedcup_peers_edit(const char *zone, size_t len,
 
     for (i = 0; i < n && rc == NGX_OK; i++) {
         rc = ngx_http_zedcup_spec_parse(pool, &name, &edits[i], &specs[i], err);
-
-        if (rc == NGX_OK && specs[i].sockaddr == NULL
-            && (one == NULL || one == ngx_http_zedcup_peers_add))
-        {
-            rc = ngx_http_zedcup_spec_refuse(&name, &specs[i].text,
-                                             "host names are not possible yet",
-                                             err);
-        }
     }
 
     if (rc == NGX_OK) {

@@ -12,17 +12,6 @@
 #define NGX_HTTP_ZEDCUP_REPLACE_TRIES  100
 
 
-typedef struct {
-    ngx_http_zedcup_group_t        *group;
-    ngx_http_zedcup_peer_spec_t   **specs;    /* sorted */
-    ngx_uint_t                      n;
-    ngx_uint_t                      backups;  /* how many of them */
-    ngx_atomic_uint_t               version;  /* that was looked at */
-    ngx_http_upstream_rr_peers_t   *made;     /* for backups */
-    ngx_http_zedcup_peers_error_t  *err;
-} ngx_http_zedcup_replace_t;
-
-
 static int ngx_libc_cdecl
 ngx_http_zedcup_spec_cmp(const void *one, const void *two)
 {
@@ -106,12 +95,6 @@ ngx_http_zedcup_replace_check(ngx_http_zedcup_replace_t *re)
         }
     }
 
-    if (re->backups == re->n) {
-        return ngx_http_zedcup_peers_err(re->err,
-                   "zone \"%V\": at least one peer that is no backup is needed",
-                   ngx_http_zedcup_zone_of(re->group));
-    }
-
     if (re->n > NGX_HTTP_ZEDCUP_PEERS_MAX) {
         return ngx_http_zedcup_peers_err(re->err,
                    "zone \"%V\": at most %d peers are possible, not %ui",
@@ -183,6 +166,8 @@ ngx_http_zedcup_replace_discard(ngx_http_zedcup_replace_t *re)
         ngx_slab_free(re->group->peers->peers.shpool, re->made);
         re->made = NULL;
     }
+
+    ngx_http_zedcup_replace_discard_names(re);
 }
 
 
@@ -210,6 +195,10 @@ ngx_http_zedcup_replace_make(ngx_http_zedcup_replace_t *re)
         (void) ngx_http_zedcup_peer_apply(spec->found, &spec->edit);
     }
 
+    if (ngx_http_zedcup_replace_make_names(re) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (re->backups) {
         re->made = ngx_http_zedcup_backup_make(re->group->peers);
 
@@ -229,18 +218,24 @@ static ngx_uint_t
 ngx_http_zedcup_replace_unlink(ngx_http_zedcup_replace_t *re,
     ngx_http_upstream_rr_peers_t *peers)
 {
-    ngx_uint_t                     any;
-    ngx_http_zedcup_peer_spec_t   *spec;
+    ngx_uint_t                     any, backup;
+    ngx_http_zedcup_peer_spec_t   *spec, *name;
     ngx_http_upstream_rr_peer_t   *peer, **link;
 
     any = 0;
+    backup = (peers != &re->group->peers->peers);
 
     for (link = &peers->peer; *link; /* void */ ) {
         peer = *link;
-        spec = ngx_http_zedcup_spec_of(re, peer,
-                                       peers != &re->group->peers->peers);
+        spec = ngx_http_zedcup_spec_of(re, peer, backup);
+        name = ngx_http_zedcup_replace_name_of(re, peer, backup);
 
-        if (!ngx_http_zedcup_is_own(peer)
+        if (spec == NULL && name) {
+            any |= ngx_http_zedcup_peer_apply(ngx_http_zedcup_own_peer(peer),
+                                              &name->edit);
+        }
+
+        if (!ngx_http_zedcup_is_own(peer) || (spec == NULL && name)
             || (spec && spec->found == ngx_http_zedcup_own_peer(peer)))
         {
             link = &peer->next;
@@ -260,21 +255,25 @@ ngx_http_zedcup_replace_unlink(ngx_http_zedcup_replace_t *re,
 
 static ngx_uint_t
 ngx_http_zedcup_replace_link(ngx_http_zedcup_replace_t *re,
-    ngx_http_zedcup_peer_spec_t *specs)
+    ngx_http_zedcup_peer_spec_t *specs, ngx_uint_t n)
 {
     ngx_uint_t                      i, changed, backup;
     ngx_http_zedcup_peers_t        *zp;
     ngx_http_upstream_rr_peer_t   **end[2];
 
     zp = re->group->peers;
-    changed = 0;
+    changed = ngx_http_zedcup_replace_link_names(re);
 
     end[0] = ngx_http_zedcup_peers_tail(&zp->peers);
     end[1] = re->backups ? ngx_http_zedcup_peers_tail(
                                ngx_http_zedcup_peers_list(zp, 1, &re->made))
                          : NULL;
 
-    for (i = 0; i < re->n; i++) {
+    for (i = 0; i < n; i++) {
+
+        if (specs[i].sockaddr == NULL) {
+            continue;
+        }
 
         if (!specs[i].fresh) {
             changed |= ngx_http_zedcup_peer_apply(specs[i].found,
@@ -296,7 +295,7 @@ ngx_http_zedcup_replace_link(ngx_http_zedcup_replace_t *re,
 
 static ngx_int_t
 ngx_http_zedcup_replace_try(ngx_http_zedcup_replace_t *re,
-    ngx_http_zedcup_peer_spec_t *specs)
+    ngx_http_zedcup_peer_spec_t *specs, ngx_uint_t n)
 {
     ngx_int_t                 rc;
     ngx_uint_t                changed;
@@ -320,13 +319,17 @@ ngx_http_zedcup_replace_try(ngx_http_zedcup_replace_t *re,
     rc = ngx_http_zedcup_peers_check(re->group, re->err);
 
     if (rc == NGX_OK) {
+        rc = ngx_http_zedcup_replace_any_left(re);
+    }
+
+    if (rc == NGX_OK) {
         changed = ngx_http_zedcup_replace_unlink(re, &zp->peers);
 
         if (zp->peers.next) {
             changed |= ngx_http_zedcup_replace_unlink(re, zp->peers.next);
         }
 
-        changed |= ngx_http_zedcup_replace_link(re, specs);
+        changed |= ngx_http_zedcup_replace_link(re, specs, n);
         ngx_http_zedcup_peers_recount(zp, changed);
     }
 
@@ -348,7 +351,6 @@ ngx_http_zedcup_peers_replace(ngx_http_zedcup_group_t *group,
     ngx_memzero(&re, sizeof(ngx_http_zedcup_replace_t));
 
     re.group = group;
-    re.n = n;
     re.err = err;
     re.specs = ngx_alloc((n + 1) * sizeof(ngx_http_zedcup_peer_spec_t *),
                          ngx_cycle->log);
@@ -356,17 +358,17 @@ ngx_http_zedcup_peers_replace(ngx_http_zedcup_group_t *group,
         return ngx_http_zedcup_peers_err(err, "no memory");
     }
 
-    for (i = 0; i < n; i++) {
-        re.specs[i] = &specs[i];
+    rc = ngx_http_zedcup_replace_split(&re, specs, n);
+
+    if (rc == NGX_OK) {
+        ngx_qsort(re.specs, re.n, sizeof(ngx_http_zedcup_peer_spec_t *),
+                  ngx_http_zedcup_spec_cmp);
+
+        rc = ngx_http_zedcup_replace_check(&re);
     }
 
-    ngx_qsort(re.specs, n, sizeof(ngx_http_zedcup_peer_spec_t *),
-              ngx_http_zedcup_spec_cmp);
-
-    rc = ngx_http_zedcup_replace_check(&re);
-
     for (i = 0; rc == NGX_OK && i < NGX_HTTP_ZEDCUP_REPLACE_TRIES; i++) {
-        rc = ngx_http_zedcup_replace_try(&re, specs);
+        rc = ngx_http_zedcup_replace_try(&re, specs, n);
         ngx_http_zedcup_replace_discard(&re);
 
         if (rc != NGX_AGAIN) {
@@ -386,6 +388,7 @@ ngx_http_zedcup_peers_replace(ngx_http_zedcup_group_t *group,
 
     if (rc == NGX_OK) {
         ngx_http_zedcup_peers_reap(group->peers);
+        ngx_http_zedcup_names_start(group);
     }
 
     return rc;

@@ -32,6 +32,27 @@ ngx_http_zedcup_slab_copy(ngx_slab_pool_t *shpool, const void *data, size_t len)
 }
 
 
+/* What `sticky` of newer versions of nginx calls a peer by. */
+
+static ngx_int_t
+ngx_http_zedcup_peer_make_sid(ngx_slab_pool_t *shpool,
+    ngx_http_upstream_rr_peer_t *peer)
+{
+#if (NGX_HTTP_UPSTREAM_SID)
+
+    peer->sid.data = ngx_slab_calloc(shpool, NGX_HTTP_UPSTREAM_SID_LEN);
+    if (peer->sid.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_upstream_init_round_robin_sid(peer, NULL);
+
+#endif
+
+    return NGX_OK;
+}
+
+
 ngx_http_zedcup_peer_t *
 ngx_http_zedcup_peer_make(ngx_http_zedcup_peers_t *zp,
     ngx_http_zedcup_peer_spec_t *spec)
@@ -60,7 +81,8 @@ ngx_http_zedcup_peer_make(ngx_http_zedcup_peers_t *zp,
     peer->server.len = spec->server.len;
 
     if (peer->sockaddr == NULL || peer->name.data == NULL
-        || peer->server.data == NULL)
+        || peer->server.data == NULL
+        || ngx_http_zedcup_peer_make_sid(shpool, peer) != NGX_OK)
     {
         ngx_http_zedcup_peer_discard(zp, own);
         return NULL;
@@ -91,8 +113,6 @@ ngx_http_zedcup_peer_remake(ngx_slab_pool_t *shpool, ngx_uint_t nslots,
     return own;
 }
 
-
-/* A zone that is too small for two lists at once still takes one by one. */
 
 static void
 ngx_http_zedcup_slab_free(ngx_slab_pool_t *shpool, void *p, size_t size)
@@ -125,6 +145,11 @@ ngx_http_zedcup_peer_discard(ngx_http_zedcup_peers_t *zp,
     ngx_http_zedcup_slab_free(shpool, peer->sockaddr, peer->socklen);
     ngx_http_zedcup_slab_free(shpool, peer->name.data, peer->name.len);
     ngx_http_zedcup_slab_free(shpool, peer->server.data, peer->server.len);
+
+#if (NGX_HTTP_UPSTREAM_SID)
+    ngx_http_zedcup_slab_free(shpool, peer->sid.data,
+                              NGX_HTTP_UPSTREAM_SID_LEN);
+#endif
 
 #if (NGX_HTTP_SSL || NGX_COMPAT)
     ngx_http_zedcup_slab_free(shpool, peer->ssl_session,

@@ -192,6 +192,7 @@ sub dns {
 my %expected = (
     'connect.lua' => qr{\AHTTP/1.1 200 OK\nweb0[12]\n\n\z},
     'drain.lua' => qr{\A\z},
+    'dynamic.lua' => qr{\A127.0.0.1:\d+ weight 1 drained\n127.0.0.1:\d+ weight 2\n\[::1\]:9003 weight 1 backup\n\z},
     'events.lua' => qr{\Apool primary, host web0[12]\n200 text/plain\n\z},
     'http.lua' => qr{\A200 web01\n\nweb01\n\z},
     'list.lua' => qr{\Athere is web\ninstance: web\n\z},
@@ -225,8 +226,8 @@ END
     $conf =~ s/(server \{ listen 127.0.0.1:9001;)/default_type text\/plain;\n$1/;
     my $unix = qq{server { listen unix:$dir/backend.sock; return 200 "host \$http_host"; }};
     $conf =~ s/(server \{ listen 127.0.0.1:9002;)/$unix\n$1/;
-    my $resolver = example('names.conf');
-    $conf =~ s/^http \{\n/http {\n$resolver/m or die;
+    my $parts = example('names.conf') . example('dynamic.conf');
+    $conf =~ s/^http \{\n/http {\n$parts/m or die;
     $conf = ReadmeExamples::localise($conf, $dir, \%ports);
     my $dns_port = dns($dir, 'web.example.com');
     $conf =~ s/resolver 127\.0\.0\.53/resolver 127.0.0.1:$dns_port/ or die;

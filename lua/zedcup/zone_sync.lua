@@ -7,6 +7,7 @@ local instances = require "zedcup.instances"
 local peers = require "zedcup.ffi_peers"
 local zffi = require "zedcup.ffi"
 
+local identity_of = require("zedcup.http.tls").identity_of
 local find = string.find
 local ipairs = ipairs
 local ngx = ngx
@@ -20,6 +21,11 @@ local _M = {}
 
 local zones = {}         -- zone -> { instance, view, err }
 local looking = false
+
+
+local function is_name(peer)
+    return identity_of((peer:gsub(":%d+$", ""))) ~= nil
+end
 
 
 local function peer_of(host, pool, backup)
@@ -63,7 +69,19 @@ local function apply(zone, view)
     if #list == 0 then
         return nil, "the instance has no hosts"
     end
-    return dynamic.replace_peers(zone, list)
+    local ok
+    ok, err = dynamic.replace_peers(zone, list)
+    if ok then
+        return true
+    end
+    -- The zone may have to wait until the first of the names has an address.
+    for _, peer in ipairs(list) do
+        if is_name(peer.peer) then
+            dynamic.add_peer(zone, peer.peer,
+                             { weight = peer.weight, down = peer.down, backup = peer.backup })
+        end
+    end
+    return nil, err
 end
 
 
