@@ -40,6 +40,12 @@ balancer::peer_list take_peers(const zedcup_ffi_picker_peer_t* peers,
   return all;
 }
 
+/// The clock of ngx.now(), with which Lua picks.
+uint64_t unix_now_ms() {
+  const auto* now = ngx_timeofday();
+  return static_cast<uint64_t>(now->sec) * 1000 + now->msec;
+}
+
 int slot_or_declined(std::optional<uint32_t> slot) {
   return slot ? static_cast<int>(*slot) : ZEDCUP_FFI_DECLINED;
 }
@@ -122,11 +128,12 @@ int zedcup_ffi_picker_track(zedcup_picker_t* peers, void* request,
 void zedcup_tracked_end(void* data, ngx_int_t answered, ngx_msec_t latency) {
   const std::unique_ptr<tracked_pick> pick(static_cast<tracked_pick*>(data));
   auto& load = pick->from->base();
+  const auto now_ms = unix_now_ms();
   if (answered) {
-    load.finished(pick->slot, uint64_t{latency} * 1000, ngx_current_msec);
+    load.finished(pick->slot, uint64_t{latency} * 1000, now_ms);
     return;
   }
-  load.observe_failure(pick->slot, ngx_current_msec);
+  load.observe_failure(pick->slot, now_ms);
   load.finished(pick->slot);
 }
 

@@ -28,8 +28,10 @@ peer_revision::peer_revision(const peer_revision* before,
   by_method_ = before->by_method_;
   wants_reports_ = before->wants_reports_;
   for (auto& one : by_method_)
-    if (one)
+    if (one) {
       one->update(peers_, now_ms);
+      one->share_loads(base()); // also those of peers that join
+    }
 }
 
 void peer_revision::use(balance_method method, uint64_t now_ms) {

@@ -232,7 +232,7 @@ local function judge_service(service)
     if changed then
         storage.touch(dict, service)
     end
-    storage.set(dict, "judger|" .. service, cjson.encode({
+    storage.set(dict, "judger:" .. service, cjson.encode({
         service = service, time = ngx.time(), window = settings.window, out = out,
         max_out = limit, peers = all }), CUT_TTL)
 end
@@ -322,7 +322,7 @@ function _M.explain(service)
     if not dict then
         return nil, "call judger.init() first"
     end
-    local text = type(service) == "string" and dict:get("judger|" .. service)
+    local text = type(service) == "string" and dict:get("judger:" .. service)
     if not text then
         return nil, "nothing was judged yet of service " .. tostring(service)
     end

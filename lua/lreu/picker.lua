@@ -18,6 +18,7 @@ local ngx_now = ngx.now
 local next_slot = picker_ffi.next
 local pick_slot = picker_ffi.pick
 local track = picker_ffi.track
+local name_of = storage.name_of
 
 local NONE = {}
 
@@ -53,6 +54,11 @@ function _M.init(upstreams)
 end
 
 
+local function is_text(value)
+    return type(value) == "string" or type(value) == "number"
+end
+
+
 local function unknown(service)
     if type(service) ~= "string" then
         return nil, "service: expected a string, got " .. tostring(service)
@@ -82,7 +88,13 @@ local function look(service, now)
         end
         services[service] = view
     end
-    if view.looked ~= now and not view:look(now) then
+    if view.looked ~= now then
+        view:look(now)
+    end
+    if not view.version then
+        if view.trouble then
+            return nil, view.trouble
+        end
         return unknown(service)
     end
     return view
@@ -95,21 +107,28 @@ local function swallowed(view)
 end
 
 
+local function no_peer(what, got)
+    return nil, what .. ": expected \"host:port\" or a table with host and port, got "
+                .. tostring(got)
+end
+
+
 -- The slots of a peer, or a list of peers, that a caller does not want: names or
--- tables with host and port.
-local function slots_of(view, peers)
+-- tables with host and port. nil, err: that is something else.
+local function slots_of(view, peers, what)
     if peers == nil then
         return {}
     end
-    if type(peers) ~= "table" or peers.host then
+    if type(peers) ~= "table" or peers.host ~= nil or peers.name ~= nil then
         peers = { peers }
     end
     local slots = {}
     for _, peer in ipairs(peers) do
-        if type(peer) == "table" then
-            peer = peer.name or storage.peer_name(peer)
+        local name = name_of(peer)
+        if not name then
+            return no_peer(what, peer)
         end
-        local i = view.by_name[peer]
+        local i = view.by_name[name]
         if i then
             slots[#slots + 1] = i - 1
         end
@@ -137,8 +156,9 @@ local function choose(view, method, key, tried, now)
 end
 
 
--- `spare`: whom to leave out unless there is nobody else.
-local function pick(service, method, key, spare)
+-- `spare`: whom to leave out unless there is nobody else; `what`: its name, "ban_peer"
+-- where it is nil.
+local function pick(service, method, key, spare, what)
     local now = ngx_now()
     local view, err = look(service, now)
     if not view then
@@ -147,7 +167,11 @@ local function pick(service, method, key, spare)
     if swallowed(view) then
         return nil, "black hole"
     end
-    local tried = slots_of(view, spare)
+    local tried
+    tried, err = slots_of(view, spare, what or "ban_peer")
+    if not tried then
+        return nil, err
+    end
     local peer = choose(view, method, key, tried, now)
     if not peer and spare ~= nil then
         peer = choose(view, method, key, {}, now)
@@ -167,20 +191,20 @@ end
 function _M.rr(service, ban_peer)
     local now = ngx_now()
     local view = services[service]
-    if ban_peer ~= nil or not view or view.looked ~= now or view.black_hole then
+    if ban_peer ~= nil or not view or view.looked ~= now or view.black_hole
+       or view.has_names
+    then
         local err
         view, err = look(service, now)
         if not view then
             return nil, err
         end
-        if ban_peer ~= nil or view.black_hole then
+        if ban_peer ~= nil or view.black_hole or view.has_names then
             return pick(service, picker_ffi.RR, "", ban_peer)
         end
     end
     local i = next_slot(view.list, now)
-    if i >= 0 and not view.has_names
-       and (view.checked[i + 1] == now or not view:is_out(i + 1, now))
-    then
+    if i >= 0 and (view.checked[i + 1] == now or not view:is_out(i + 1, now)) then
         track(view.list, i)
         return view.peers[i + 1]
     end
@@ -195,8 +219,8 @@ end
 ---@return table|nil peer
 ---@return string|nil err
 function _M.hash(service, key, ban_peer)
-    if key == nil then
-        return nil, "key: expected a string, got nil"
+    if not is_text(key) then
+        return nil, "key: expected a string, got " .. tostring(key)
     end
     return pick(service, picker_ffi.HASH, tostring(key), ban_peer)
 end
@@ -244,15 +268,19 @@ function _M.pick(service, opts)
     if type(opts) ~= "table" then
         return nil, "opts: expected a table, got " .. tostring(opts)
     end
-    local method = METHODS[opts.method or "rr"]
+    local method, key = METHODS.rr, opts.key
+    if opts.method ~= nil then
+        method = METHODS[opts.method]
+    end
     if not method then
         return nil, "opts.method: expected rr, hash, least_conn, ewma or random, got "
                     .. tostring(opts.method)
     end
-    if method == picker_ffi.HASH and opts.key == nil then
-        return nil, "opts.key: expected a string, got nil"
+    if method == picker_ffi.HASH and not is_text(key) then
+        return nil, "opts.key: expected a string, got " .. tostring(key)
     end
-    return pick(service, method, tostring(opts.key or ""), opts.ban)
+    key = method == picker_ffi.HASH and tostring(key) or ""
+    return pick(service, method, key, opts.ban, "opts.ban")
 end
 
 
@@ -263,13 +291,14 @@ local function checked_peer(service, peer)
     if not view then
         return nil, err
     end
-    if type(peer) == "table" and peer.host then
-        peer = storage.peer_name(peer)
+    local name = name_of(peer)
+    if not name then
+        return no_peer("peer", peer)
     end
-    if not view.by_name[peer] then
-        return nil, "peer: " .. service .. " has no peer " .. tostring(peer)
+    if not view.by_name[name] then
+        return nil, "peer: " .. service .. " has no peer " .. name
     end
-    return peer
+    return name
 end
 
 

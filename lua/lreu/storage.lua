@@ -16,7 +16,7 @@
 --                       percent of its weight that it does not get
 --   judged:<service>:<host>:<port>
 --                       the same, by the judger; ends by itself when nobody judges
---   judger|<service>    why: JSON, see lreu/judger.lua
+--   judger:<service>    why: JSON, see lreu/judger.lua
 --   <service>|blackhole percent of the picks that get no peer
 --   <service>|tuning    a number that changes with the two before, and with checks
 
@@ -25,9 +25,16 @@ local cjson = require("cjson.safe").new()
 local ngx = ngx
 local gmatch = string.gmatch
 local ipairs = ipairs
+local next = next
 local tonumber = tonumber
 local tostring = tostring
 local type = type
+local floor = math.floor
+local format = string.format
+
+local HIGHEST_WEIGHT = 65535
+local LONGEST_RISE = 86400
+local LATEST_START = 1e11
 
 local _M = {}
 
@@ -64,28 +71,101 @@ function _M.names(dict)
 end
 
 
+---@param peer table host, port
+---@return string "10.0.0.1:80", "[::1]:80"
+function _M.peer_name(peer)
+    return peer.host .. ":" .. peer.port
+end
+
+
+-- A number of a peer, or its default where it is none that could be meant.
+local function sane(value, default, most)
+    local number = (type(value) == "number" or type(value) == "string") and tonumber(value)
+    if not number or not (number >= 0 and number <= most) then
+        return default
+    end
+    return number
+end
+
+
+-- Puts a peer in order that anyone may have written; false: it has no address.
+local function complete(peer)
+    if type(peer) ~= "table" then
+        return false
+    end
+    local host, port = peer.host, sane(peer.port, 0, 65535)
+    if type(host) ~= "string" or host == "" or port < 1 or port ~= floor(port) then
+        return false
+    end
+    if host:find(":", 1, true) and host:byte(1) ~= 91 then
+        host = "[" .. host .. "]"
+    end
+    peer.host, peer.port = host, port
+    peer.weight = floor(sane(peer.weight, 1, HIGHEST_WEIGHT))
+    peer.status = peer.status == "down" and "down" or "up"
+    peer.slow_start = sane(peer.slow_start, 0, LONGEST_RISE)
+    peer.start_at = sane(peer.start_at, 0, LATEST_START)
+    peer.name = _M.peer_name(peer)
+    return true
+end
+
+
+--- The peers that a text describes: each with host, port, name, weight, status,
+--- slow_start and start_at.
+---@param text string|nil JSON
+---@return table[]|nil peers nil: that is no list, or nobody in it has an address
+---@return string|nil problem also where only some mean nothing
+function _M.decode(text)
+    local list = text and cjson.decode(text)
+    if type(list) ~= "table" or (#list == 0 and next(list) ~= nil) then
+        return nil, text and "expected a JSON array of peers" or "missing"
+    end
+    local peers = {}
+    for i = 1, #list do
+        if complete(list[i]) then
+            peers[#peers + 1] = list[i]
+        end
+    end
+    if #peers == #list then
+        return peers
+    end
+    local problem = format("%d of %d peers have no host and port", #list - #peers, #list)
+    return #peers > 0 and peers or nil, problem
+end
+
+
 --- The peers of a service.
 ---@param dict table
 ---@param service string
----@return table[]|nil peers
+---@return table[]|nil peers see decode()
 ---@return string|nil err
 function _M.peers(dict, service)
     local text = dict:get(service .. "|peers")
     if not text then
         return nil, "no such service: " .. service
     end
-    local peers = cjson.decode(text)
-    if type(peers) ~= "table" then
-        return nil, service .. "|peers: not JSON"
+    local peers, err = _M.decode(text)
+    if not peers then
+        return nil, service .. "|peers: " .. err
     end
     return peers
 end
 
 
----@param peer table host, port
----@return string "10.0.0.1:80", "[::1]:80"
-function _M.peer_name(peer)
-    return peer.host .. ":" .. peer.port
+--- The name of a peer as a caller gives it.
+---@param peer string|table "host:port", or a table with host and port
+---@return string|nil name nil: it is neither
+function _M.name_of(peer)
+    if type(peer) ~= "table" then
+        return type(peer) == "string" and peer or nil
+    end
+    local host, port = peer.host, peer.port
+    if type(peer.name) == "string" then
+        return peer.name
+    end
+    if type(host) == "string" and (type(port) == "number" or type(port) == "string") then
+        return host .. ":" .. port
+    end
 end
 
 
@@ -172,7 +252,7 @@ function _M.set(dict, key, value, ttl, flags)
     local ok, err = dict:safe_set(key, value, ttl or 0, flags or 0)
     if not ok and old ~= nil then
         -- it makes room for the new value before it knows that there is none
-        dict:safe_set(key, old, 0, old_flags or 0)
+        dict:safe_set(key, old, ttl or 0, old_flags or 0)
     end
     return ok, err
 end

@@ -6,12 +6,10 @@ local addresses = require "zedcup.addresses"
 local picker_ffi = require "zedcup.ffi_picker"
 local storage = require "lreu.storage"
 
-local cjson = require("cjson.safe").new()
-
 local ngx = ngx
 local ipairs = ipairs
 local setmetatable = setmetatable
-local type = type
+local tonumber = tonumber
 local floor = math.floor
 local max = math.max
 
@@ -36,8 +34,7 @@ end
 
 -- Everything about a slot beside its public table.
 local function new_slot(self, peer, before)
-    local name = storage.peer_name(peer)
-    peer.name = name
+    local name = peer.name
     local old = before[name]
     return {
         name = name,
@@ -51,15 +48,23 @@ local function new_slot(self, peer, before)
 end
 
 
+-- A number from the dictionary, where anyone may have written anything.
+local function number_at(dict, key, most)
+    local value = tonumber(dict:get(key) or 0) or 0
+    return value >= 0 and value <= most and value or 0
+end
+
+
 local function read_tuning(self)
     local dict, service = self.dict, self.service
     for _, slot in ipairs(self.slots) do
-        slot.cut = max(dict:get(storage.cut_key(service, slot.name)) or 0,
-                       dict:get(storage.judged_key(service, slot.name)) or 0)
+        slot.cut = max(number_at(dict, storage.cut_key(service, slot.name), 100),
+                       number_at(dict, storage.judged_key(service, slot.name), 100))
         slot.recovered = max(slot.recovered,
-                             dict:get(storage.recovered_key(service, slot.name)) or 0)
+                             number_at(dict, storage.recovered_key(service, slot.name), 1e11))
     end
-    self.black_hole = dict:get(service .. "|blackhole")
+    local percent = number_at(dict, service .. "|blackhole", 100)
+    self.black_hole = percent > 0 and percent or nil
 end
 
 
@@ -84,8 +89,8 @@ local function fill(self, with_out)
     for i, slot in ipairs(self.slots) do
         local weight = weight_of(slot, scale, with_out)
         usable = usable + (weight > 0 and 1 or 0)
-        list[i] = { name = slot.name, weight = weight, slow_start = slot.peer.slow_start or 0,
-                    start = max(slot.peer.start_at or 0, slot.recovered) }
+        list[i] = { name = slot.name, weight = weight, slow_start = slot.peer.slow_start,
+                    start = max(slot.peer.start_at, slot.recovered) }
     end
     return list, usable
 end
@@ -112,11 +117,31 @@ local function update(self, now)
 end
 
 
+-- The peers as they are written now; nil where they are no better than what was
+-- found to be bad before, or bad now: then those that there are stay.
+local function decode_peers(self)
+    local key = self.service .. "|peers"
+    local text = self.dict:get(key)
+    if self.trouble and text == self.bad_text then
+        return nil
+    end
+    local peers, problem = storage.decode(text)
+    self.trouble, self.bad_text = nil, nil
+    if not peers then
+        self.trouble, self.bad_text = key .. ": " .. problem, text
+        problem = problem .. "; those before stay"
+    end
+    if problem then
+        ngx.log(ngx.ERR, "lreu: ", key, ": ", problem)
+    end
+    return peers
+end
+
+
 local function read_peers(self)
-    local text = self.dict:get(self.service .. "|peers")
-    local peers = text and cjson.decode(text)
-    if type(peers) ~= "table" then
-        return false            -- being rewritten: what there is stays
+    local peers = decode_peers(self)
+    if not peers then
+        return false
     end
     local before = {}
     for _, slot in ipairs(self.slots) do
@@ -167,13 +192,13 @@ end
 
 --- Brings it up to date; called when nginx's clock has moved on.
 ---@param now number unix time
----@return boolean known whether there is such a service
+---@return boolean known whether there is such a service; if not, `trouble` may say why
 function view:look(now)
     self.looked = now
     local dict = self.dict
     local version = dict:get(self.version_key)
     if not version then
-        self.version = nil
+        self.version, self.trouble = nil, nil
         return false
     end
     local tuning = dict:get(self.tuning_key)
@@ -199,6 +224,18 @@ function view:look(now)
 end
 
 
+-- One that is out is seldom alone: looks at all of them, lest each costs an update.
+local function note_out(self)
+    local dict = self.dict
+    for _, slot in ipairs(self.slots) do
+        if not slot.out and dict:get(slot.check_key) then
+            slot.out = true
+            self.out_count = self.out_count + 1
+        end
+    end
+end
+
+
 --- Whether a check keeps the peer of a slot out. What `checked` says of the same
 --- `now` need not be asked again.
 ---@param i number place of the slot, from 1
@@ -213,10 +250,7 @@ function view:is_out(i, now)
     if not self.dict:get(slot.check_key) then
         return false
     end
-    if not slot.out then
-        slot.out = true
-        self.out_count = self.out_count + 1
-    end
+    note_out(self)
     update(self, now)
     return not self.panics
 end

@@ -71,6 +71,13 @@ void balancer::take_entries(const peer_list& peers) {
   }
 }
 
+void balancer::share_loads(const balancer& of) noexcept {
+  const auto count = std::min(entries_.size(), of.entries_.size());
+  for (size_t slot = 0; slot < count; ++slot)
+    entries_[slot].load = of.entries_[slot].load;
+  active_ = of.active_;
+}
+
 void balancer::build(const peer_list& peers) {
   usable_.clear();
   ids_.clear();

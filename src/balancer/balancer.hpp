@@ -65,6 +65,10 @@ public:
   /// As above, with other options: loads go on whatever the method.
   void update(const options& wanted, const peer_list& peers, uint64_t now_ms);
 
+  /// Its loads are those of another balancer from now on, slot by slot.
+  /// @param of has the same list
+  void share_loads(const balancer& of) noexcept;
+
   /// The next peer's slot, or nullopt when there is none that is not left out.
   /// Neither allocates nor throws.
   std::optional<uint32_t> pick(const request& wanted) noexcept {

@@ -33,7 +33,7 @@ traffic::counters& traffic::find(std::string_view upstream,
   const auto known = peers_.find(key_);
   if (known != peers_.end())
     return known->second;
-  if (peers_.size() >= most_peers && peer != "other")
+  if (peers_.size() >= most_peers && key_ != "other\nother")
     return find("other", "other");
   auto& made = peers_[key_];
   made.upstream = upstream;

@@ -12,7 +12,7 @@
 
 namespace zedcup {
 
-/// Durations by size: steps of a quarter up to 2^17 ms and beyond.
+/// Durations by size: steps of a quarter at most, up to 2^19 ms and beyond.
 class duration_histogram {
 public:
   static constexpr size_t buckets = 72;

@@ -1,0 +1,107 @@
+--- Shorthands for tests of lreu; LreuTest.pm sets them up.
+
+local cjson = require("cjson.safe").new()
+
+local _M = {}
+
+local version = 0
+
+
+--- Writes a service by hand, as someone without the syncer would.
+---@param name string
+---@param peers table[]|string tables, or the text itself
+function _M.write(name, peers)
+    local dict = ngx.shared.lreu
+    version = version + 1
+    assert(dict:set(name .. "|peers", type(peers) == "string" and peers or cjson.encode(peers)))
+    assert(dict:set(name .. "|version", version))
+    dict:set("ready", true)
+    local all = dict:get("_allname") or ""
+    if not ("|" .. all .. "|"):find("|" .. name .. "|", 1, true) then
+        dict:set("_allname", all == "" and name or all .. "|" .. name)
+    end
+    _M.tick()
+end
+
+
+--- Peers 10.0.0.1:80, 10.0.0.2:80, …, with these weights.
+function _M.weights(...)
+    local peers = {}
+    for i = 1, select("#", ...) do
+        peers[i] = { host = "10.0.0." .. i, port = 80, weight = (select(i, ...)) }
+    end
+    return peers
+end
+
+
+--- nginx's clock moves on by a millisecond at least: pickers look again.
+function _M.tick()
+    local before = ngx.now()
+    repeat
+        ngx.sleep(0.001)
+        ngx.update_time()
+    until ngx.now() > before
+end
+
+
+--- What n picks gave, in turn: the last number of each address.
+function _M.sequence(n, pick)
+    local seen = {}
+    for i = 1, n do
+        local peer, err = pick(i)
+        seen[i] = peer and (peer.host:match("(%d+)%]?$") or peer.host) or "(" .. err .. ")"
+    end
+    return table.concat(seen, " ")
+end
+
+
+--- The same, counted: table, and text "1=30 2=10".
+function _M.tally(n, pick)
+    local counts, names = {}, {}
+    for i = 1, n do
+        local peer, err = pick(i)
+        local name = peer and (peer.host:match("(%d+)%]?$") or peer.host) or "(" .. err .. ")"
+        if not counts[name] then
+            counts[name] = 0
+            names[#names + 1] = name
+        end
+        counts[name] = counts[name] + 1
+    end
+    table.sort(names)
+    local text = {}
+    for i, name in ipairs(names) do
+        text[i] = name .. "=" .. counts[name]
+    end
+    return counts, table.concat(text, " ")
+end
+
+
+--- The longest run of one word.
+function _M.longest_run(text)
+    local longest, run, last = 0, 0, nil
+    for word in text:gmatch("%S+") do
+        run = word == last and run + 1 or 1
+        last = word
+        longest = math.max(longest, run)
+    end
+    return longest
+end
+
+
+--- One line about a service, as picker.show() has it.
+function _M.summary(service)
+    local json, err = require("lreu.picker").show(service)
+    if not json then
+        return err
+    end
+    local words = {}
+    for i, peer in ipairs(cjson.decode(json)) do
+        words[i] = peer.name .. "/" .. peer.weight .. (peer.status == "down" and "/down" or "")
+                   .. (peer.checkdown and "/checkdown" or "")
+                   .. (peer.cutdown ~= 0 and "/cut=" .. peer.cutdown or "")
+    end
+    return table.concat(words, " ")
+end
+
+
+return _M
