@@ -8,6 +8,7 @@
 
 #include "config/decode.hpp"
 #include "nginx/feeds.hpp"
+#include "nginx/host_targets.hpp"
 
 namespace zedcup {
 
@@ -111,6 +112,7 @@ result<std::unique_ptr<runtime>>
 runtime::start(system_options options, ngx_http_zedcup_main_conf_t* zmcf,
                void* lua_semaphore) {
   std::unique_ptr<runtime> made(new runtime(std::move(options), lua_semaphore));
+  serve_natively(made->instances_, zmcf);
   ngx_http_zedcup_zone_set_store(
       std::hash<std::string>{}(made->options_.store_name()));
   made->load_zone();

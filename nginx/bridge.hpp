@@ -50,6 +50,7 @@ public:
   lua_queue& messages() { return to_lua_; }
   void state(zedcup_ffi_state_t& out) const;
   registry& instances() { return instances_; }
+  bool is_synced() const { return synced_; }
   const std::string& names_json();
   const std::string& global_json() const { return global_json_; }
 

@@ -5,7 +5,7 @@
  * the worker, after fork; see bridge.cpp.
  */
 
-#include "ngx_http_zedcup.h"
+#include "ngx_http_zedcup_upstream.h"
 
 
 #define NGX_HTTP_ZEDCUP_ZONE_SIZE      (16 * 1024 * 1024)
@@ -13,6 +13,7 @@
 
 
 static void *ngx_http_zedcup_create_main_conf(ngx_conf_t *cf);
+static void *ngx_http_zedcup_create_srv_conf(ngx_conf_t *cf);
 static ngx_int_t ngx_http_zedcup_postconfiguration(ngx_conf_t *cf);
 static char *ngx_http_zedcup_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -39,18 +40,25 @@ static ngx_command_t  ngx_http_zedcup_commands[] = {
       0,
       NULL },
 
+    { ngx_string("zedcup"),
+      NGX_HTTP_UPS_CONF|NGX_CONF_1MORE,
+      ngx_http_zedcup_upstream,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
 
 static ngx_http_module_t  ngx_http_zedcup_module_ctx = {
-    NULL,                                  /* preconfiguration */
+    ngx_http_zedcup_upstream_variables,    /* preconfiguration */
     ngx_http_zedcup_postconfiguration,     /* postconfiguration */
 
     ngx_http_zedcup_create_main_conf,      /* create main configuration */
     NULL,                                  /* init main configuration */
 
-    NULL,                                  /* create server configuration */
+    ngx_http_zedcup_create_srv_conf,       /* create server configuration */
     NULL,                                  /* merge server configuration */
 
     NULL,                                  /* create location configuration */
@@ -86,7 +94,30 @@ ngx_http_zedcup_create_main_conf(ngx_conf_t *cf)
 
     zmcf->zone_size = NGX_CONF_UNSET_SIZE;
 
+    if (ngx_array_init(&zmcf->upstreams, cf->pool, 4,
+                       sizeof(ngx_http_zedcup_upstream_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
     return zmcf;
+}
+
+
+static void *
+ngx_http_zedcup_create_srv_conf(ngx_conf_t *cf)
+{
+    ngx_http_zedcup_upstream_t  *zucf;
+
+    zucf = ngx_pcalloc(cf->pool, sizeof(ngx_http_zedcup_upstream_t));
+    if (zucf == NULL) {
+        return NULL;
+    }
+
+    zucf->method = -1;
+
+    return zucf;
 }
 
 
@@ -157,9 +188,20 @@ ngx_http_zedcup_state_dir(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static ngx_int_t
 ngx_http_zedcup_postconfiguration(ngx_conf_t *cf)
 {
+    ngx_http_core_loc_conf_t     *clcf;
     ngx_http_zedcup_main_conf_t  *zmcf;
 
     zmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_zedcup_module);
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    zmcf->resolver = clcf->resolver;
+    zmcf->resolver_timeout = clcf->resolver_timeout == NGX_CONF_UNSET_MSEC
+                             ? 0 : clcf->resolver_timeout;
+
+    if (zmcf->sticky) {
+        ngx_http_zedcup_upstream_filter();
+    }
 
     if (zmcf->zone_size == NGX_CONF_UNSET_SIZE) {
         zmcf->zone_size = NGX_HTTP_ZEDCUP_ZONE_SIZE;

@@ -10,6 +10,7 @@
 
 #include "ngx_http_zedcup.h"
 
+#include "ngx_http_zedcup_upstream.h"
 #include "zedcup_ffi.h"
 
 
@@ -125,13 +126,11 @@ ngx_http_zedcup_names_end(void *data)
 
 
 zedcup_name_t *
-zedcup_ffi_name_acquire(void *request, const char *text, size_t len)
+ngx_http_zedcup_name_open(ngx_resolver_t *resolver, ngx_msec_t timeout,
+    const char *text, size_t len)
 {
-    ngx_http_request_t  *r = request;
-
-    zedcup_name_t             *name;
-    ngx_http_zedcup_names_t   *list;
-    ngx_http_core_loc_conf_t  *clcf;
+    zedcup_name_t            *name;
+    ngx_http_zedcup_names_t  *list;
 
     list = ngx_http_zedcup_names_get();
     if (list == NULL) {
@@ -143,16 +142,12 @@ zedcup_ffi_name_acquire(void *request, const char *text, size_t len)
         return NULL;
     }
 
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
     ngx_memcpy(name->data, text, len);
     name->name.data = name->data;
     name->name.len = len;
     name->list = list;
-    name->resolver = clcf->resolver;
-    name->resolver_timeout = clcf->resolver_timeout
-                             ? clcf->resolver_timeout
-                             : NGX_HTTP_ZEDCUP_NAME_TIMEOUT;
+    name->resolver = resolver;
+    name->resolver_timeout = timeout ? timeout : NGX_HTTP_ZEDCUP_NAME_TIMEOUT;
     name->retry = NGX_HTTP_ZEDCUP_NAME_RETRY;
     name->ident = -1;
 
@@ -166,6 +161,20 @@ zedcup_ffi_name_acquire(void *request, const char *text, size_t len)
     ngx_http_zedcup_name_ask(name);
 
     return name;
+}
+
+
+zedcup_name_t *
+zedcup_ffi_name_acquire(void *request, const char *text, size_t len)
+{
+    ngx_http_request_t  *r = request;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    return ngx_http_zedcup_name_open(clcf->resolver, clcf->resolver_timeout,
+                                     text, len);
 }
 
 

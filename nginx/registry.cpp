@@ -92,6 +92,46 @@ std::vector<balancer> registry::make_balancers(const snapshot& content,
   return made;
 }
 
+uint32_t registry::version_ = 1;
+
+void registry::serve_natively(const std::string& name,
+                              std::optional<balance_method> method) {
+  auto& methods = native_[name];
+  if (method)
+    methods.insert(*method);
+}
+
+/// For upstreams that choose in another way than the pools say.
+void registry::make_others(handle& fresh, const handle* old,
+                           uint32_t offset) const {
+  auto& pools = fresh.content->config().pools;
+  for (const auto method : native_.at(fresh.content->config().name)) {
+    auto& made = fresh.others[method];
+    for (size_t i = 0; i < pools.size(); ++i) {
+      auto wanted = options_of(pools[i], offset, around_.seed);
+      wanted.method = method;
+      const auto* before = balancer_of(old, pools[i].index);
+      // Made for the old list, so that the rotation goes on.
+      if (before != nullptr && old->others.count(method) != 0)
+        before = &old->others.at(
+            method)[static_cast<size_t>(before - old->balancers.data())];
+      else
+        before = nullptr;
+      made.push_back(before != nullptr ? *before : balancer{wanted});
+      made.back().update(wanted, fresh.balancers[i].peers(), now_ms());
+      made.back().share_loads(fresh.balancers[i]);
+    }
+  }
+}
+
+void registry::share_list(handle& instance, size_t pool,
+                          const balancer::peer_list& list) const {
+  for (auto& [method, balancers] : instance.others) {
+    balancers[pool].update(list, now_ms());
+    balancers[pool].share_loads(instance.balancers[pool]);
+  }
+}
+
 void registry::refresh(const std::string& name) {
   auto at = instances_.find(name);
   if (at == instances_.end())
@@ -100,7 +140,9 @@ void registry::refresh(const std::string& name) {
   auto& pools = instance.content->config().pools;
   for (size_t i = 0; i < pools.size(); ++i) {
     auto& one = instance.balancers[i];
-    one.update(peers(*instance.content, pools[i], &one, false), now_ms());
+    const auto list = peers(*instance.content, pools[i], &one, false);
+    one.update(list, now_ms());
+    share_list(instance, i, list);
   }
 }
 
@@ -120,6 +162,11 @@ void registry::put(const std::string& name,
   fresh->content = std::move(content);
   if (old != nullptr)
     note_gone_pools(*old, *fresh);
+  if (make_native_ && native_.count(name) != 0) {
+    make_others(*fresh, old, offset);
+    fresh->native = make_native_(*fresh, old);
+  }
+  ++version_;
   instances_[name] = fresh.get();
   (void)fresh.release(); // owned by its references now
   release(old);
@@ -129,6 +176,7 @@ bool registry::remove(const std::string& name) {
   auto at = instances_.find(name);
   if (at == instances_.end())
     return false;
+  ++version_;
   release(at->second);
   instances_.erase(at);
   return true;
@@ -142,6 +190,11 @@ const snapshot* registry::find(const std::string& name) const {
 std::shared_ptr<const snapshot> registry::share(const std::string& name) const {
   auto at = instances_.find(name);
   return at == instances_.end() ? nullptr : at->second->content;
+}
+
+registry::handle* registry::peek(const std::string& name) const {
+  auto at = instances_.find(name);
+  return at == instances_.end() ? nullptr : at->second;
 }
 
 registry::handle* registry::acquire(const std::string& name) {

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -16,6 +18,9 @@
 struct zedcup_instance_s {
   std::shared_ptr<const zedcup::snapshot> content;
   std::vector<zedcup::balancer> balancers; ///< one per pool
+  /// For upstreams with a method of their own, over the same loads.
+  std::map<zedcup::balance_method, std::vector<zedcup::balancer>> others;
+  std::shared_ptr<void> native; ///< what the native balancer knows of hosts
   uint32_t references = 1; ///< the registry's, Lua's, and those of requests
 };
 
@@ -45,6 +50,14 @@ public:
   };
   void surround(surroundings by) { around_ = std::move(by); }
 
+  /// The instances named here are served by the native balancer too: with
+  /// `native` made for each revision, of which `old` was the one before.
+  using native_maker = std::function<std::shared_ptr<void>(const handle& fresh,
+                                                           const handle* old)>;
+  void serve_natively(native_maker make) { make_native_ = std::move(make); }
+  void serve_natively(const std::string& name,
+                      std::optional<balance_method> method);
+
   /// Replaces an instance. Its balancers go on where the old ones are.
   /// @param offset where new rotations start, in hosts (the worker's number).
   void put(const std::string& name, std::shared_ptr<const snapshot> content,
@@ -68,6 +81,11 @@ public:
   /// As find(), to be kept.
   std::shared_ptr<const snapshot> share(const std::string& name) const;
 
+  /// As acquire(), but valid only until version() changes.
+  handle* peek(const std::string& name) const;
+  /// Changes with every put() and remove(), of any registry of this process.
+  static uint32_t version() noexcept { return version_; }
+
   /// Raises the reference count; give back with release(). nullptr: none.
   handle* acquire(const std::string& name);
   static void release(handle* instance) noexcept;
@@ -86,7 +104,14 @@ private:
   void note_gone_pools(const handle& old, const handle& fresh) const;
   uint64_t now_ms() const { return around_.now_ms ? around_.now_ms() : 0; }
 
+  void make_others(handle& fresh, const handle* old, uint32_t offset) const;
+  void share_list(handle& instance, size_t pool,
+                  const balancer::peer_list& list) const;
+
+  static uint32_t version_;
   surroundings around_;
+  native_maker make_native_;
+  std::map<std::string, std::set<balance_method>> native_; ///< extra methods
   filter left_out_;
   std::unordered_map<std::string, handle*> instances_;
 };

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define ZEDCUP_FFI_ABI  3
+#define ZEDCUP_FFI_ABI  4
 
 #define ZEDCUP_EXPORT  __attribute__((visibility("default")))
 

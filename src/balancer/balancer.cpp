@@ -403,6 +403,27 @@ std::optional<uint32_t> balancer::active(uint32_t slot) const noexcept {
   return entries_[slot].load->active;
 }
 
+bool balancer::can_take(uint32_t slot, const request& wanted) const noexcept {
+  return slot < entries_.size() && entries_[slot].load &&
+         entries_[slot].is.weight != 0 && !is_barred(wanted, slot);
+}
+
+void balancer::share_loads(const balancer& other) {
+  active_ = other.active_;
+  for (size_t slot = 0; slot < std::min(entries_.size(), other.entries_.size());
+       ++slot)
+    if (entries_[slot].load && entries_[slot].is.id == other.id_of(slot))
+      entries_[slot].load = other.entries_[slot].load;
+}
+
+balancer::peer_list balancer::peers() const {
+  peer_list all;
+  for (const auto& at : entries_)
+    if (at.load)
+      all.push_back(at.is);
+  return all;
+}
+
 bool balancer::serves(uint64_t id) const noexcept {
   return std::binary_search(ids_.begin(), ids_.end(), id);
 }

@@ -96,7 +96,20 @@ public:
             options_.hash_balance_factor != 0);
   }
 
+  /// The list as it is, by slot.
+  peer_list peers() const;
+
   balance_method method() const noexcept { return options_.method; }
+  /// Whether pick() may return that slot.
+  bool can_take(uint32_t slot, const request& wanted) const noexcept;
+  /// The id of the peer in a slot; 0: there is none.
+  uint64_t id_of(uint32_t slot) const noexcept {
+    return slot < entries_.size() ? entries_[slot].is.id : 0;
+  }
+
+  /// Counts requests where another balancer of the same list counts them.
+  void share_loads(const balancer& other);
+
   /// Requests to a peer under way; nullopt when there is no such slot.
   std::optional<uint32_t> active(uint32_t slot) const noexcept;
   /// Whether a peer with that id is in the list with a weight.

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "nginx/host_targets.hpp"
 #include "nginx/ngx_http_zedcup.h"
 
 using zedcup::test::nginx;
@@ -203,6 +204,14 @@ ngx_http_zedcup_errors_t* ngx_http_zedcup_zone_errors_lock(void) {
 }
 
 void ngx_http_zedcup_zone_errors_unlock(void) {}
+
+} // extern "C"
+
+namespace zedcup {
+void serve_natively(registry&, ngx_http_zedcup_main_conf_t*) {}
+} // namespace zedcup
+
+extern "C" {
 
 uint64_t ngx_http_zedcup_zone_note_start(uint64_t, ngx_uint_t) {
   return 0;
