@@ -18,24 +18,16 @@ static void ngx_http_zedcup_carry_failed(void *data);
 static ngx_array_t  *ngx_http_zedcup_moved;
 
 
-static ngx_int_t
-ngx_http_zedcup_carry_lock(ngx_http_zedcup_group_t *old)
-{
-    ngx_uint_t                     i;
-    ngx_http_upstream_rr_peers_t  *peers;
+/* As ngx_rwlock_wlock() does it, but not for ever. */
 
-    peers = &old->peers->peers;
+static ngx_int_t
+ngx_http_zedcup_carry_lock_list(ngx_http_upstream_rr_peers_t *peers)
+{
+    ngx_uint_t  i;
 
     for (i = 0; i < NGX_HTTP_ZEDCUP_CARRY_WAIT; i++) {
 
-        /* as ngx_rwlock_wlock() does it */
-
         if (ngx_atomic_cmp_set(&peers->rwlock, 0, (ngx_atomic_uint_t) -1)) {
-
-            if (peers->next) {
-                ngx_rwlock_wlock(&peers->next->rwlock);
-            }
-
             return NGX_OK;
         }
 
@@ -43,6 +35,28 @@ ngx_http_zedcup_carry_lock(ngx_http_zedcup_group_t *old)
     }
 
     return NGX_BUSY;
+}
+
+
+static ngx_int_t
+ngx_http_zedcup_carry_lock(ngx_http_zedcup_group_t *old)
+{
+    ngx_http_upstream_rr_peers_t  *peers;
+
+    peers = &old->peers->peers;
+
+    if (ngx_http_zedcup_carry_lock_list(peers) != NGX_OK) {
+        return NGX_BUSY;
+    }
+
+    if (peers->next
+        && ngx_http_zedcup_carry_lock_list(peers->next) != NGX_OK)
+    {
+        ngx_rwlock_unlock(&peers->rwlock);
+        return NGX_BUSY;
+    }
+
+    return NGX_OK;
 }
 
 

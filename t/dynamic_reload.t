@@ -135,7 +135,8 @@ for my $round (1 .. $rounds) {
 ok($good, 'every edit was there');
 is(lua('return usage().free_pages .. " " .. usage().used'), $free, 'the zone uses what it did');
 my $late = $rss->();
-ok($late < $early + 1024, "the master has not grown ($early kB, $late kB)");
+# the address sanitizer keeps back what was freed: there it says nothing
+ok($ENV{ZEDCUP_PRELOAD} || $late < $early + 1024, "the master has not grown ($early kB, $late kB)");
 
 
 
