@@ -33,7 +33,8 @@ use Test::More ();
 use Test::Nginx::Socket;
 use ZedcupStore;
 
-our @EXPORT = qw(etcdctl etcd_put etcd_del etcd_txn all_show feeder_pid);
+our @EXPORT = qw(etcdctl etcd_put etcd_del etcd_txn all_show feeder_pid
+                 start_load load_count stop_load);
 
 my $number = 0;
 my $http = HTTP::Tiny->new(timeout => 10);
@@ -133,6 +134,43 @@ sub all_show {
     }
     Test::More::ok($ok, $name) or Test::More::diag("last seen: $last");
     return $ok;
+}
+
+# Requests one after the other from so many processes, each a connection of its own a
+# request; what they count is in a file that all append a byte to.
+my $load_file;
+
+sub start_load {
+    my ($processes, $path) = @_;
+    $load_file = "$ENV{TEST_NGINX_SOCKET_DIR}/load";
+    unlink $load_file;
+    my @pids = map {
+        my $pid = fork() // die "cannot fork: $!";
+        $pid || _load($path);
+    } 1 .. $processes;
+    return \@pids;
+}
+
+sub _load {
+    my $path = shift;
+    $SIG{ALRM} = 'DEFAULT';
+    alarm 60; # whatever becomes of us
+    open my $out, '>>', $load_file;
+    while (1) {
+        my ($status) = ZedcupStore::get($path);
+        syswrite $out, $status == 200 ? '.' : 'x';
+    }
+}
+
+sub load_count { return -s $load_file // 0 }
+
+# (good, bad)
+sub stop_load {
+    my $pids = shift;
+    kill KILL => @$pids;
+    waitpid $_, 0 for @$pids;
+    my $text = ZedcupStore::slurp($load_file);
+    return ($text =~ tr/.//, $text =~ tr/x//);
 }
 
 # The worker that said last that it follows that path.

@@ -88,6 +88,46 @@ function _M.longest_run(text)
 end
 
 
+-- The body, or nil and the status or what went wrong.
+local function request(path)
+    local c = require("zedcup.http").new()
+    c:set_timeouts(2000, 5000, 5000)
+    local res, err = c:request_uri("http://127.0.0.1:" .. ngx.var.server_port .. path)
+    if not res then
+        return nil, err
+    end
+    return res.status == 200 and res.body or nil, res.status
+end
+
+
+--- A request to this nginx: its body.
+function _M.get(path)
+    return (assert(request(path)))
+end
+
+
+--- So many light threads that ask for so long; how often each body came. Failures are
+--- counted as "failed".
+---@param threads number
+---@param seconds number
+---@param path string
+function _M.load(threads, seconds, path)
+    local seen, list, deadline = {}, {}, ngx.now() + seconds
+    for i = 1, threads do
+        list[i] = ngx.thread.spawn(function()
+            repeat
+                local body = request(path) or "failed"
+                seen[body] = (seen[body] or 0) + 1
+            until ngx.now() >= deadline
+        end)
+    end
+    for i = 1, threads do
+        assert(ngx.thread.wait(list[i]))
+    end
+    return seen
+end
+
+
 --- One line about a service, as picker.show() has it.
 function _M.summary(service)
     local json, err = require("lreu.picker").show(service)
