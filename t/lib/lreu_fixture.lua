@@ -89,20 +89,40 @@ end
 
 
 -- The body, or nil and the status or what went wrong.
-local function request(path)
+local function request(path, status)
     local c = require("zedcup.http").new()
     c:set_timeouts(2000, 5000, 5000)
     local res, err = c:request_uri("http://127.0.0.1:" .. ngx.var.server_port .. path)
     if not res then
         return nil, err
     end
-    return res.status == 200 and res.body or nil, res.status
+    return res.status == (status or 200) and res.body or nil, res.status
 end
 
 
---- A request to this nginx: its body.
-function _M.get(path)
-    return (assert(request(path)))
+--- A request to this nginx: its body. Raises where the status is another, 200 if
+--- none is given.
+function _M.get(path, status)
+    local body, seen = request(path, status)
+    return body or error(path .. ": " .. tostring(seen), 2)
+end
+
+
+--- Waits until the logger has seen so many tries of a service; its report.
+function _M.report(service, count)
+    local logger, last = require("lreu.logger"), 0
+    for _ = 1, 500 do
+        local report = assert(logger.report(service))
+        last = 0
+        for _, one in ipairs(report.statistics) do
+            last = last + one.count
+        end
+        if last == count then
+            return report
+        end
+        ngx.sleep(0.01)
+    end
+    error(service .. ": " .. last .. " tries, not " .. count, 2)
 end
 
 
