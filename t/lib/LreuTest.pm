@@ -12,14 +12,14 @@ package LreuTest;
 # and `log` (1m), the picker on `lreu` in every worker, and
 #   --- etcd: beside        an etcd on CONSUL_PORT, and $TEST_NGINX_TREE, a path of
 #                           the block's own in it (/t3/)
-#   --- syncer              options of syncer.init() beside storage, and etcd's port
+#   --- syncer              options of syncer.init() beside storage; empty: etcd's port and
+#                           that path
 #   --- dict                the size of `lreu`
 #   --- init_worker         Lua after both, in every worker
 #   --- lua                 has lreu (t/lib/lreu_fixture.lua), picker and dict too
 # A second server on EXTRA_PORT, with reuseport, for each_worker():
 #   /pick?s=NAME            a peer of a service
 #   /show?s=NAME            all of them, one line: name/weight, status if down, checkdown
-#   /quit-me                nothing but its pid
 
 use strict;
 use warnings;
@@ -71,7 +71,8 @@ add_block_preprocessor(sub {
     $head .= "server { listen 127.0.0.1:$ENV{TEST_NGINX_EXTRA_PORT} reuseport;\n$servers}\n"
         if $own !~ /TEST_NGINX_EXTRA_PORT/ && !defined $block->alone;
     my $sync = '';
-    if (defined(my $options = $block->syncer)) {
+    my $options = $block->syncer // 'none';
+    if ($options !~ /^none/) {
         $options = qq{etcd_port = $ENV{TEST_NGINX_CONSUL_PORT}, etcd_path = "/t$number/"}
             if $options !~ /\S/;
         $sync = qq{require("lreu.syncer").init({ storage = ngx.shared.lreu, $options })\n};

@@ -89,10 +89,10 @@ end
 
 
 -- The body, or nil and the status or what went wrong.
-local function request(path, status)
+local function request(path, status, port)
     local c = require("zedcup.http").new()
     c:set_timeouts(2000, 5000, 5000)
-    local res, err = c:request_uri("http://127.0.0.1:" .. ngx.var.server_port .. path)
+    local res, err = c:request_uri("http://127.0.0.1:" .. (port or ngx.var.server_port) .. path)
     if not res then
         return nil, err
     end
@@ -145,6 +145,38 @@ function _M.load(threads, seconds, path)
         assert(ngx.thread.wait(list[i]))
     end
     return seen
+end
+
+
+--- Requests in the background, until the function that is returned is called. Their
+--- connections are short, so that all workers take part.
+---@param threads number
+---@param path string
+---@return function stop gives how often each body came, "failed" among them
+function _M.background(threads, path)
+    local url = "http://127.0.0.1:" .. ngx.var.server_port .. path
+    local seen, stopped, running = {}, false, threads
+    local function work()
+        while not stopped do
+            local c = require("zedcup.http").new()
+            c:set_timeouts(2000, 5000, 5000)
+            local res = c:request_uri(url, { keepalive = false })
+            local body = res and res.status == 200 and res.body or "failed"
+            seen[body] = (seen[body] or 0) + 1
+            ngx.sleep(0)
+        end
+        running = running - 1
+    end
+    for _ = 1, threads do
+        assert(ngx.timer.at(0, work))
+    end
+    return function()
+        stopped = true
+        while running > 0 do
+            ngx.sleep(0.01)
+        end
+        return seen
+    end
 end
 
 
