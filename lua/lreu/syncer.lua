@@ -51,7 +51,9 @@ local function known(dict)
                 down[#down + 1] = name
             end
         end
-        all[i] = { name = service, peers = dict:get(service .. "|peers") or "[]",
+        -- without a version nobody sees its peers: they are to be told once more
+        local peers = dict:get(service .. "|version") and dict:get(service .. "|peers")
+        all[i] = { name = service, peers = peers or "[]",
                    down = #down > 0 and down or nil }
     end
     return cjson.encode(all)
@@ -79,7 +81,9 @@ local function on_peers(self, service, json, revision)
     if dict:get(service .. "|version") == revision then
         revision = revision + 0.5
     end
-    set(dict, service .. "|version", revision)
+    if not set(dict, service .. "|version", revision) then
+        self.missed[service] = true
+    end
 end
 
 
