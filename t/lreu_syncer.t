@@ -467,3 +467,18 @@ etcd_put('web/10.0.0.1:80', '{}');
 all_show('there', 'web', '10.0.0.1:80/1', 8);
 --- error_log
 etcd
+
+
+
+=== TEST 15: peers that nobody sees, for want of a version, are told once more
+--- config
+location = /lose {
+    content_by_lua_block { ngx.shared.lreu:delete("web|version") }
+}
+--- script
+etcd_put('web/10.0.0.1:80', '{}');
+all_show('there', 'web', '10.0.0.1:80/1');
+body_of('/lose');
+all_show('not seen', 'web', 'no such service: web');
+reload();
+all_show('there again', 'web', '10.0.0.1:80/1');
