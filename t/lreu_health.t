@@ -237,3 +237,35 @@ nil logcheck.min_requests: expected 1..1000000, got -?nan
 lreu: health.init: 
 --- no_error_log
 [alert]
+
+
+
+=== TEST 6: a reload without checks brings back whom they kept out, and nobody else
+--- script
+my $port = $ENV{TEST_NGINX_BACKEND_PORT};
+etcd_txn("web/127.0.0.1:$port" => '{}', "web/127.0.0.2:$port" => '{}', "web/127.0.0.3:$port" => '{}');
+body_of("/mark?peer=127.0.0.3:$port");
+body_of('/ctl?key=status+127.0.0.2&value=503');
+my ($one, $two, $three) = map { "127.0.0.$_:$port/1" } 1 .. 3;
+all_show('out', 'web', "$one $two/checkdown $three/checkdown", 6);
+# the checks have no say about what somebody else set, also when they begin anew
+my $first = feeder_pid();
+kill KILL => $first;
+wait_for('another checks', 3, sub { feeder_pid() != $first });
+my $asked = body_of('/ctl?key=asked+127.0.0.3/');
+wait_for('it does', 5, sub { body_of('/ctl?key=asked+127.0.0.3/') > $asked + 1 });
+all_show('still out', 'web', "$one $two/checkdown $three/checkdown");
+edit_conf(sub { s/require\("lreu.health"\).init\(.*?\}\)// or die });
+reload();
+all_show('back', 'web', "$one $two $three/checkdown");
+--- config
+location = /mark {
+    content_by_lua_block {
+        local dict = ngx.shared.lreu
+        dict:set("checkdown:web:" .. ngx.var.arg_peer, true)
+    }
+}
+--- error_log
+signal 9
+--- no_error_log
+[emerg]
