@@ -3,7 +3,6 @@
 -- look at what the logger saw. Both set `checkdown:<service>:<host>:<port>` in
 -- the syncer's storage; see lreu/storage.lua.
 
-local feeds = require "zedcup.ffi_feeds"
 local logger = require "lreu.logger"
 local storage = require "lreu.storage"
 local syncer = require "lreu.syncer"
@@ -24,8 +23,7 @@ local LOG_LIMITS = {
     error_rate = { 0.5, 0, 1 },
     min_requests = { 10, 1, 1000000 },
 }
--- In the value's flags: out by the log, for a time.
-local BY_LOG = 1
+local BY_LOG = storage.BY_LOG
 
 local _M = {}
 
@@ -38,11 +36,6 @@ end
 -- ---- active checks ------------------------------------------------------------------
 
 local function start_checks(dict, options)
-    local feed = syncer.feed(dict)
-    if not feed then
-        return nil, "storage: no syncer of this dictionary in this worker: "
-                    .. "call syncer.init() first"
-    end
     local wanted = {}
     for _, key in ipairs(CHECK_OPTIONS) do
         wanted[key] = options[key]
@@ -51,7 +44,7 @@ local function start_checks(dict, options)
     if not json then
         return nil, err
     end
-    return feeds.check(feed, json)
+    return syncer.check(dict, json)
 end
 
 
@@ -90,7 +83,7 @@ local function check_log(dict, service, settings)
     local report = logger.report(service, nil, settings.interval)
     for _, seen in ipairs(report and failing(report, settings) or {}) do
         local key = storage.check_key(service, seen.peer)
-        -- A peer that active checks have out stays theirs.
+        -- A peer that somebody else has out stays theirs.
         local value, flags = dict:get(key)
         if not value or flags == BY_LOG then
             log(ngx.WARN, service, ": peer ", seen.peer, " is out for ", settings.recover,

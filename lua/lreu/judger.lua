@@ -224,7 +224,7 @@ local function judge_service(service)
         local before, key = steps[name], service .. "\n" .. name
         local others_out = out - (before == EJECTED and 1 or 0)
         local step = next_step(before, verdict, since[key] or 0, others_out < limit)
-        since[key] = step == before and (since[key] or 0) + 1 or 0
+        since[key] = step > 0 and (step == before and (since[key] or 0) + 1 or 0) or nil
         out = others_out + (step == EJECTED and 1 or 0)
         changed = apply(service, name, step, before, why) or changed
         all[i] = explained(name, verdict, why, step, seen[name])

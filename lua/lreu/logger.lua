@@ -16,14 +16,21 @@ local ipairs = ipairs
 local pairs = pairs
 local tonumber = tonumber
 local tostring = tostring
+local type = type
 local floor = math.floor
 local min = math.min
 local sort = table.sort
 local count_request = traffic.count
+local name_of = storage.name_of
 
 local MAX_KEEP_TIME = 600
 local DEFAULT_WINDOW = 60
 local LONGEST_KEEP = 86400
+-- Workers that may have written for one second.
+local MOST_WRITERS = 1024
+-- Bytes of records that are kept decoded: a judger asks for the same ones for each
+-- service.
+local MOST_CACHED = 4194304
 
 local _M = {
     enable = false,         -- true once init() was called
@@ -32,6 +39,7 @@ local _M = {
 
 local dict, upstreams
 local flushing = false
+local cache, cached = {}, 0     -- key -> content, and their bytes
 
 
 local function store(json)
@@ -90,6 +98,7 @@ function _M.init(log_dict, max_keep_time, upstream_dict)
         return nil, err
     end
     dict, upstreams = found, others
+    cache, cached = {}, 0
     _M.max_keep_time = keep
     _M.enable = true
     return true
@@ -119,12 +128,37 @@ local function window(seconds)
 end
 
 
+local function is_record(content)
+    return type(content) == "table" and type(content.peers) == "table"
+           and type(content.requests) == "number"
+end
+
+
+-- What stands at a key; nil: nothing that makes sense.
+local function record_at(key)
+    local found = cache[key]
+    if found then
+        return found
+    end
+    local text = dict:get(key)
+    local content = type(text) == "string" and cjson.decode(text)
+    if not is_record(content) then
+        return nil
+    end
+    if cached + #text > MOST_CACHED then
+        cache, cached = {}, 0
+    end
+    cache[key], cached = content, cached + #text
+    return content
+end
+
+
 -- Calls each(content) for what the workers wrote from `first` to `last`.
 local function each_record(first, last, each)
     for second = first, last do
         local key = "log:" .. second
-        for n = 1, dict:get(key) or 0 do
-            local content = cjson.decode(dict:get(key .. ":" .. n) or "")
+        for n = 1, min(tonumber(dict:get(key) or 0) or 0, MOST_WRITERS) do
+            local content = record_at(key .. ":" .. n)
             if content then
                 each(content)
             end
@@ -191,15 +225,23 @@ end
 
 --- What the peers of a service answered of late.
 ---@param service string the service, or the upstream block
----@param peer string|nil "host:port": this one alone
+---@param peer string|table|nil "host:port": this one alone
 ---@param seconds number|nil how far back, 60; at most max_keep_time
 ---@return table|nil report name, ts_start, ts_end (unix times), statistics: a list
 ---   of peer, count, rtsum (seconds), stat (a list of code, count; code 0: no answer),
----   p50, p95, p99 (seconds, a fifth too long at most)
+---   p50, p95, p99 (seconds, a quarter too long at most)
 ---@return string|nil err
 function _M.report(service, peer, seconds)
     if not dict then
         return nil, "call logger.init() first"
+    end
+    if type(service) ~= "string" then
+        return nil, "service: expected a string, got " .. tostring(service)
+    end
+    local wanted = name_of(peer)
+    if peer ~= nil and not wanted then
+        return nil, "peer: expected \"host:port\" or a table with host and port, got "
+                    .. tostring(peer)
     end
     local first, last = window(seconds)
     if not first then
@@ -209,7 +251,7 @@ function _M.report(service, peer, seconds)
     local by_peer = {}
     each_record(first, last, function(content)
         for _, seen in ipairs(content.peers) do
-            if is_ours(seen) and (peer == nil or seen.peer == peer) then
+            if is_ours(seen) and (not wanted or seen.peer == wanted) then
                 local sums = by_peer[seen.peer] or { ms = 0, codes = {}, times = {} }
                 by_peer[seen.peer] = sums
                 sums.ms = sums.ms + seen.ms

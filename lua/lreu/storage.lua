@@ -8,8 +8,8 @@
 --   ready               true once the store was read
 --   _trouble            why the store cannot be read; absent when it can
 --   checkdown:<service>:<host>:<port>
---                       the peer is out: by active checks (flags nil), or by the
---                       log or the judger for a time (flags 1)
+--                       the peer is out: by the log for a time (flags 1), by
+--                       active checks (flags 2), or by whoever else set it (no flags)
 --   recovered:<service>:<host>:<port>
 --                       since when it is back from an active check, unix time
 --   cutdown:<service>:<host>:<port>
@@ -36,7 +36,11 @@ local HIGHEST_WEIGHT = 65535
 local LONGEST_RISE = 86400
 local LATEST_START = 1e11
 
-local _M = {}
+local _M = {
+    -- In the flags of checkdown:…, who keeps the peer out.
+    BY_LOG = 1,
+    BY_CHECKS = 2,
+}
 
 
 --- The dictionary that a caller named.

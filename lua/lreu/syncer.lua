@@ -19,6 +19,7 @@ local type = type
 local concat = table.concat
 local exiting = ngx.worker.exiting
 local ERR = ngx.ERR
+local BY_CHECKS = storage.BY_CHECKS
 
 -- A wake-up is never lost; this only bounds how long a quitting worker waits.
 local IDLE_WAIT = 60
@@ -35,31 +36,46 @@ local function log(level, ...)
 end
 
 
+-- The peers that active checks keep out. Where nobody checks any more nobody would
+-- bring them back: then they are back now.
+local function out_by_checks(self, service)
+    local dict, down = self.dict, {}
+    for _, peer in ipairs(storage.peers(dict, service) or {}) do
+        local key = storage.check_key(service, peer.name)
+        local value, flags = dict:get(key)
+        if value and flags == BY_CHECKS then
+            if self.checks then
+                down[#down + 1] = peer.name
+            else
+                dict:delete(key)
+            end
+        end
+    end
+    return down
+end
+
+
 -- What the actors need to know of what is served already: who is new begins
 -- slowly, and who is out by a check must be brought back.
-local function known(dict)
+local function known(self)
+    local dict = self.dict
     local all = {}
     if not dict:get("ready") then
         return "[]"
     end
     for i, service in ipairs(storage.names(dict)) do
-        local down = {}
-        for _, peer in ipairs(storage.peers(dict, service) or {}) do
-            local name = storage.peer_name(peer)
-            local value, flags = dict:get(storage.check_key(service, name))
-            if value and not flags then
-                down[#down + 1] = name
-            end
-        end
-        all[i] = { name = service, peers = dict:get(service .. "|peers") or "[]",
+        local down = out_by_checks(self, service)
+        -- without a version nobody sees its peers: they are to be told once more
+        local peers = dict:get(service .. "|version") and dict:get(service .. "|peers")
+        all[i] = { name = service, peers = peers or "[]",
                    down = #down > 0 and down or nil }
     end
     return cjson.encode(all)
 end
 
 
-local function set(dict, key, value, ttl)
-    local ok, err = storage.set(dict, key, value, ttl)
+local function set(dict, key, value, ttl, flags)
+    local ok, err = storage.set(dict, key, value, ttl, flags)
     if not ok then
         log(ERR, "the shared dictionary cannot take ", key, " (", #tostring(value),
             " bytes): ", err, "; what was there stays. Give it more room")
@@ -79,7 +95,9 @@ local function on_peers(self, service, json, revision)
     if dict:get(service .. "|version") == revision then
         revision = revision + 0.5
     end
-    set(dict, service .. "|version", revision)
+    if not set(dict, service .. "|version", revision) then
+        self.missed[service] = true
+    end
 end
 
 
@@ -107,10 +125,10 @@ end
 local function on_checked(self, service, peer, down)
     local key = storage.check_key(service, peer)
     if down then
-        set(self.dict, key, true)
+        set(self.dict, key, true, nil, BY_CHECKS)
     else
         local value, flags = self.dict:get(key)
-        if value and not flags then
+        if value and flags == BY_CHECKS then
             self.dict:delete(key)
         end
         -- It rises slowly, as one that joins does.
@@ -121,7 +139,7 @@ end
 
 
 local function on_lead(self)
-    local ok, err = feeds.run(self.feed, known(self.dict))
+    local ok, err = feeds.run(self.feed, known(self))
     if not ok then
         log(ERR, "cannot follow the store: ", err)
     end
@@ -252,11 +270,20 @@ function _M.state(dict)
 end
 
 
---- The feed of a dictionary: for lreu.health.
+--- Has the peers of a dictionary checked: for lreu.health.
 ---@param dict table ngx.shared.<name>
----@return number|nil feed
-function _M.feed(dict)
-    return syncers[dict] and syncers[dict].feed
+---@param json string see zedcup.ffi_feeds
+---@return boolean|nil ok
+---@return string|nil err
+function _M.check(dict, json)
+    local self = syncers[dict]
+    if not self then
+        return nil, "storage: no syncer of this dictionary in this worker: "
+                    .. "call syncer.init() first"
+    end
+    local ok, err = feeds.check(self.feed, json)
+    self.checks = self.checks or ok
+    return ok, err
 end
 
 

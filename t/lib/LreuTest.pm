@@ -12,14 +12,14 @@ package LreuTest;
 # and `log` (1m), the picker on `lreu` in every worker, and
 #   --- etcd: beside        an etcd on CONSUL_PORT, and $TEST_NGINX_TREE, a path of
 #                           the block's own in it (/t3/)
-#   --- syncer              options of syncer.init() beside storage, and etcd's port
+#   --- syncer              options of syncer.init() beside storage; empty: etcd's port and
+#                           that path
 #   --- dict                the size of `lreu`
 #   --- init_worker         Lua after both, in every worker
 #   --- lua                 has lreu (t/lib/lreu_fixture.lua), picker and dict too
 # A second server on EXTRA_PORT, with reuseport, for each_worker():
 #   /pick?s=NAME            a peer of a service
 #   /show?s=NAME            all of them, one line: name/weight, status if down, checkdown
-#   /quit-me                nothing but its pid
 
 use strict;
 use warnings;
@@ -33,7 +33,8 @@ use Test::More ();
 use Test::Nginx::Socket;
 use ZedcupStore;
 
-our @EXPORT = qw(etcdctl etcd_put etcd_del etcd_txn all_show feeder_pid);
+our @EXPORT = qw(etcdctl etcd_put etcd_del etcd_txn all_show feeder_pid
+                 start_load load_count stop_load);
 
 my $number = 0;
 my $http = HTTP::Tiny->new(timeout => 10);
@@ -70,7 +71,8 @@ add_block_preprocessor(sub {
     $head .= "server { listen 127.0.0.1:$ENV{TEST_NGINX_EXTRA_PORT} reuseport;\n$servers}\n"
         if $own !~ /TEST_NGINX_EXTRA_PORT/ && !defined $block->alone;
     my $sync = '';
-    if (defined(my $options = $block->syncer)) {
+    my $options = $block->syncer // 'none';
+    if ($options !~ /^none/) {
         $options = qq{etcd_port = $ENV{TEST_NGINX_CONSUL_PORT}, etcd_path = "/t$number/"}
             if $options !~ /\S/;
         $sync = qq{require("lreu.syncer").init({ storage = ngx.shared.lreu, $options })\n};
@@ -133,6 +135,43 @@ sub all_show {
     }
     Test::More::ok($ok, $name) or Test::More::diag("last seen: $last");
     return $ok;
+}
+
+# Requests one after the other from so many processes, each a connection of its own a
+# request; what they count is in a file that all append a byte to.
+my $load_file;
+
+sub start_load {
+    my ($processes, $path) = @_;
+    $load_file = "$ENV{TEST_NGINX_SOCKET_DIR}/load";
+    unlink $load_file;
+    my @pids = map {
+        my $pid = fork() // die "cannot fork: $!";
+        $pid || _load($path);
+    } 1 .. $processes;
+    return \@pids;
+}
+
+sub _load {
+    my $path = shift;
+    $SIG{ALRM} = 'DEFAULT';
+    alarm 60; # whatever becomes of us
+    open my $out, '>>', $load_file;
+    while (1) {
+        my ($status) = ZedcupStore::get($path);
+        syswrite $out, $status == 200 ? '.' : 'x';
+    }
+}
+
+sub load_count { return -s $load_file // 0 }
+
+# (good, bad)
+sub stop_load {
+    my $pids = shift;
+    kill KILL => @$pids;
+    waitpid $_, 0 for @$pids;
+    my $text = ZedcupStore::slurp($load_file);
+    return ($text =~ tr/.//, $text =~ tr/x//);
 }
 
 # The worker that said last that it follows that path.

@@ -230,12 +230,14 @@ sub reload {
 
 # ---- a server in a process of its own ------------------------------------------
 
-# Runs the code in a child, with a listening socket on EXTRA_PORT: a server that
-# can be killed. Returns its pid. The default answers every request with "extra".
+# Runs the code in a child, with a listening socket on EXTRA_PORT, or where the
+# caller says: a server that can be killed. Returns its pid. The default answers every
+# request with "extra".
 sub spawn_server {
-    my $serve = shift // \&_serve_http;
+    my ($serve, $address, $port) = @_;
+    $serve //= \&_serve_http;
     my $listener = IO::Socket::INET->new(
-        LocalAddr => '127.0.0.1', LocalPort => $ENV{TEST_NGINX_EXTRA_PORT},
+        LocalAddr => $address // '127.0.0.1', LocalPort => $port // $ENV{TEST_NGINX_EXTRA_PORT},
         Listen => 64, ReuseAddr => 1) or die "cannot listen: $!";
     my $pid = fork() // die "cannot fork: $!";
     if ($pid) {
