@@ -45,6 +45,8 @@ ngx_http_zedcup_group_init(ngx_http_zedcup_group_t *group, ngx_cycle_t *cycle,
 {
     ngx_memzero(group, sizeof(ngx_http_zedcup_group_t));
 
+    ngx_queue_init(&group->askers);
+
     group->uscf = uscf;
     group->cycle = cycle;
     group->backups = (uscf->flags & NGX_HTTP_UPSTREAM_BACKUP) != 0;
@@ -84,11 +86,39 @@ ngx_http_zedcup_group_wrap(ngx_array_t *groups, ngx_http_zedcup_group_t *group)
 }
 
 
+/* Without a master, a process lives longer than a configuration. */
+
+static void
+ngx_http_zedcup_groups_end(void *data)
+{
+    ngx_array_t  *groups = data;
+
+    ngx_uint_t                i;
+    ngx_http_zedcup_group_t  *group;
+
+    group = groups->elts;
+
+    for (i = 0; i < groups->nelts; i++) {
+
+        if (group[i].reaper.timer_set) {
+            ngx_del_timer(&group[i].reaper);
+        }
+
+        if (group[i].saver.timer_set) {
+            ngx_del_timer(&group[i].saver);
+        }
+
+        ngx_http_zedcup_names_stop(&group[i]);
+    }
+}
+
+
 ngx_int_t
 ngx_http_zedcup_peers_configure(ngx_conf_t *cf,
     ngx_http_zedcup_main_conf_t *zmcf)
 {
     ngx_uint_t                      i;
+    ngx_pool_cleanup_t             *cln;
     ngx_http_zedcup_group_t        *group;
     ngx_http_upstream_srv_conf_t  **uscfp;
     ngx_http_upstream_main_conf_t  *umcf;
@@ -102,6 +132,14 @@ ngx_http_zedcup_peers_configure(ngx_conf_t *cf,
     {
         return NGX_ERROR;
     }
+
+    cln = ngx_pool_cleanup_add(cf->cycle->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_zedcup_groups_end;
+    cln->data = &zmcf->groups;
 
     ngx_http_zedcup_new_groups = &zmcf->groups;
 

@@ -222,6 +222,7 @@ void ngx_http_zedcup_name_apply(ngx_http_zedcup_peer_name_t *name,
 
 /* This worker asks for the names that are its own. */
 void ngx_http_zedcup_names_start(ngx_http_zedcup_group_t *group);
+void ngx_http_zedcup_names_stop(ngx_http_zedcup_group_t *group);
 
 
 /* ---- ngx_http_zedcup_peers_carry.c: edits over a reload ---------------- */

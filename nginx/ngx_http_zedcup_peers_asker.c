@@ -22,7 +22,9 @@ typedef struct {
     /* the ident that debug logs look for: after three pointers */
     ngx_int_t                     ident;
 
+    ngx_queue_t                   queue;
     ngx_event_t                   timer;
+    ngx_uint_t                    asking;     /* the resolver knows it */
     ngx_msec_t                    retry;
     uint64_t                      id;
     ngx_str_t                     text;
@@ -108,7 +110,42 @@ ngx_http_zedcup_names_start(ngx_http_zedcup_group_t *group)
         askers[i]->timer.log = ngx_cycle->log;
         askers[i]->timer.cancelable = 1;
 
+        ngx_queue_insert_tail(&group->askers, &askers[i]->queue);
         ngx_add_timer(&askers[i]->timer, 1);
+    }
+}
+
+
+static void
+ngx_http_zedcup_asker_free(ngx_http_zedcup_asker_t *asker)
+{
+    ngx_queue_remove(&asker->queue);
+    ngx_free(asker);
+}
+
+
+/* The configuration ends. What its resolver was asked, ends with that. */
+
+void
+ngx_http_zedcup_names_stop(ngx_http_zedcup_group_t *group)
+{
+    ngx_queue_t              *q;
+    ngx_http_zedcup_asker_t  *asker;
+
+    while (!ngx_queue_empty(&group->askers)) {
+        q = ngx_queue_head(&group->askers);
+        asker = ngx_queue_data(q, ngx_http_zedcup_asker_t, queue);
+
+        if (asker->timer.timer_set) {
+            ngx_del_timer(&asker->timer);
+        }
+
+        if (asker->asking) {
+            ngx_queue_remove(q);
+            continue;
+        }
+
+        ngx_http_zedcup_asker_free(asker);
     }
 }
 
@@ -131,6 +168,10 @@ ngx_http_zedcup_asker_wanted(ngx_http_zedcup_asker_t *asker,
     ngx_uint_t                     wanted;
     ngx_http_zedcup_peers_t       *zp;
     ngx_http_zedcup_peer_name_t  **link;
+
+    if (asker->group->cycle != ngx_cycle) {
+        return 0;
+    }
 
     zp = asker->group->peers;
 
@@ -157,7 +198,7 @@ ngx_http_zedcup_asker_ask(ngx_http_zedcup_asker_t *asker)
     zedcup_ffi_peer_edit_t   edit;
 
     if (!ngx_http_zedcup_asker_wanted(asker, &edit)) {
-        ngx_free(asker);
+        ngx_http_zedcup_asker_free(asker);
         return;
     }
 
@@ -175,9 +216,12 @@ ngx_http_zedcup_asker_ask(ngx_http_zedcup_asker_t *asker)
     ctx->timeout = timeout;
     ctx->cancelable = 1;
 
+    asker->asking = 1;
+
     /* may answer at once */
 
     if (ngx_resolve_name(ctx) != NGX_OK) {
+        asker->asking = 0;
         ngx_http_zedcup_asker_later(asker);
     }
 }
@@ -370,9 +414,11 @@ ngx_http_zedcup_asker_answer(ngx_resolver_ctx_t *ctx)
     ngx_int_t               rc;
     zedcup_ffi_peer_edit_t  edit;
 
+    asker->asking = 0;
+
     if (!ngx_http_zedcup_asker_wanted(asker, &edit)) {
         ngx_resolve_name_done(ctx);
-        ngx_free(asker);
+        ngx_http_zedcup_asker_free(asker);
         return;
     }
 

@@ -307,7 +307,13 @@ ngx_http_zedcup_take_unused(ngx_http_zedcup_peers_t *zp)
 static void
 ngx_http_zedcup_reaper(ngx_event_t *ev)
 {
-    ngx_http_zedcup_peers_reap(ev->data);
+    ngx_http_zedcup_group_t  *group = ev->data;
+
+    /* without a master, an old zone is gone as soon as there is a new one */
+
+    if (group->cycle == ngx_cycle) {
+        ngx_http_zedcup_peers_reap(group->peers);
+    }
 }
 
 
@@ -325,7 +331,7 @@ ngx_http_zedcup_reap_later(ngx_http_zedcup_peers_t *zp)
     }
 
     ev->handler = ngx_http_zedcup_reaper;
-    ev->data = zp;
+    ev->data = zp->group;
     ev->log = ngx_cycle->log;
     ev->cancelable = 1;
 

@@ -192,6 +192,10 @@ ngx_http_zedcup_state_saver(ngx_event_t *ev)
 {
     ngx_http_zedcup_group_t  *group = ev->data;
 
+    if (group->cycle != ngx_cycle) {
+        return;
+    }
+
     ngx_http_zedcup_state_write(group);
 
     /* another worker's file of before may have come after one of now */

@@ -100,6 +100,7 @@ struct ngx_http_zedcup_group_s {
     ngx_event_t                      saver;
     ngx_uint_t                       saved;       /* edits in the file */
     uint64_t                         asked;       /* the last name's id */
+    ngx_queue_t                      askers;
     unsigned                         shared:1;    /* others are in the zone */
     unsigned                         backups:1;   /* the method knows them */
     unsigned                         consistent:1;

@@ -55,7 +55,7 @@ add_block_preprocessor(sub {
 $ZedcupStore::default_store = 'none';
 
 sub lua { my $code = shift; $code =~ s/([^\w.-])/sprintf '%%%02X', ord $1/ge; return body_of("/do?$code") }
-sub shows { my $want = shift; wait_for("it shows $want", 8, sub { body_of('/show') eq $want }) || diag(body_of('/show')) }
+sub shows { my $want = shift; wait_for("it shows $want", 20, sub { body_of('/show') eq $want }) || diag(body_of('/show')) }
 sub dns { open my $out, '>', "$ENV{TEST_NGINX_DNS_FILE}.new"; print $out "$_\n" for @_; close $out; rename "$ENV{TEST_NGINX_DNS_FILE}.new", $ENV{TEST_NGINX_DNS_FILE} }
 
 run_tests();

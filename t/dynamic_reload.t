@@ -188,6 +188,7 @@ sub restart {
     kill QUIT => $pid;
     wait_for('stopped', 10, sub { !kill 0 => $pid });
     $_[0]->() if $_[0];
+    local $ENV{LD_PRELOAD} = $ENV{ZEDCUP_PRELOAD} if $ENV{ZEDCUP_PRELOAD};
     system("$Test::Nginx::Util::NginxBinary -p $Test::Nginx::Util::ServRoot/ -c $Test::Nginx::Util::ConfFile > /dev/null 2>&1");
     wait_for('started', 10, sub { (get('/show'))[0] == 200 });
 }

@@ -61,7 +61,7 @@ END
     $block->set_value('no_error_log', "[alert]\n") if !defined $block->no_error_log;
 });
 
-sub shows { my $want = shift; wait_for("it shows $want", 5, sub { body_of('/show') eq $want }) }
+sub shows { my $want = shift; wait_for("it shows $want", 20, sub { body_of('/show') eq $want }) }
 
 run_tests();
 
