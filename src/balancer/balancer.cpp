@@ -408,14 +408,6 @@ bool balancer::can_take(uint32_t slot, const request& wanted) const noexcept {
          entries_[slot].is.weight != 0 && !is_barred(wanted, slot);
 }
 
-void balancer::share_loads(const balancer& other) {
-  active_ = other.active_;
-  for (size_t slot = 0; slot < std::min(entries_.size(), other.entries_.size());
-       ++slot)
-    if (entries_[slot].load && entries_[slot].is.id == other.id_of(slot))
-      entries_[slot].load = other.entries_[slot].load;
-}
-
 balancer::peer_list balancer::peers() const {
   peer_list all;
   for (const auto& at : entries_)

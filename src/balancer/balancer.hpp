@@ -107,9 +107,6 @@ public:
     return slot < entries_.size() ? entries_[slot].is.id : 0;
   }
 
-  /// Counts requests where another balancer of the same list counts them.
-  void share_loads(const balancer& other);
-
   /// Requests to a peer under way; nullopt when there is no such slot.
   std::optional<uint32_t> active(uint32_t slot) const noexcept;
   /// Whether a peer with that id is in the list with a weight.
