@@ -16,7 +16,6 @@ local zone_sync = require "zedcup.zone_sync"
 local ngx = ngx
 local type = type
 local pairs = pairs
-local select = select
 local ipairs = ipairs
 
 local _M = { _VERSION = "0.1.0" }
@@ -29,6 +28,7 @@ local DICTS = {
 
 local options            -- JSON for the module; set by init()
 local dict_names
+local runs               -- in this worker; zedcup_store alone does not count
 
 
 local function check_dicts(dicts)
@@ -129,11 +129,15 @@ end
 ---@return string|nil err also logged
 function _M.run_workers()
     local ok, err = require_init()
-    if ok and not zffi.state().running then
+    if ok and not runs then
         local sema
         sema, err = dispatcher.start(ngx.shared[dict_names.cache])
         if sema then
-            err = select(2, zffi.start(options, sema))
+            ok, err = zffi.start(options, sema)
+            runs = ok ~= nil
+            if not runs then
+                dispatcher.give_up()
+            end
         end
     end
     if err then

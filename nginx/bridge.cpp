@@ -49,9 +49,10 @@ uint32_t* runtime_epoch() noexcept {
 }
 
 result<bool> start_worker_runtime(system_options options, void* lua_semaphore) {
-  if (current_runtime ||
-      (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE))
+  if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
     return false;
+  if (current_runtime)
+    return current_runtime->join(options, lua_semaphore);
   auto* zmcf = static_cast<ngx_http_zedcup_main_conf_t*>(
       ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_http_zedcup_module));
   if (zmcf == nullptr)
@@ -429,6 +430,23 @@ void runtime::state(zedcup_ffi_state_t& out) const {
 const std::string& runtime::names_json() {
   names_json_ = zedcup::names_json(instances_.names());
   return names_json_;
+}
+
+/// zedcup_store and Lua both want the runtime, in either order: it is one.
+result<bool> runtime::join(const system_options& wanted, void* semaphore) {
+  if (wanted.store_name() != options_.store_name())
+    return error{errc::invalid_argument,
+                 "this worker follows " + options_.store_name() +
+                     " already, and not " + wanted.store_name() +
+                     ": zedcup_store and zedcup.init() must name one store"};
+  if (semaphore == nullptr || !to_lua_.attach(semaphore))
+    return false;
+  for (auto& name : instances_.names()) {
+    auto& content = *instances_.find(name);
+    to_lua_.push({ZEDCUP_MESSAGE_PUBLISH, 0, content.revision(), name,
+                  content.peers_json()});
+  }
+  return true;
 }
 
 void runtime::changed() {

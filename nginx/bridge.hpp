@@ -30,6 +30,9 @@ public:
   start(system_options options, ngx_http_zedcup_main_conf_t* zmcf,
         void* lua_semaphore);
 
+  /// Somebody else wants to start it. false: nothing new came of it.
+  result<bool> join(const system_options& wanted, void* lua_semaphore);
+
   // ---- called by the loop (ngx_http_zedcup_worker.c) -----------------------
 
   bool drain(); ///< a budget of messages; true: more wait

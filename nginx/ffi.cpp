@@ -58,6 +58,7 @@ int zedcup_ffi_runtime_start(const char* json, size_t len, void* sema,
       zedcup::put_ffi_error(err, err_len, options.error().message);
       return ZEDCUP_FFI_ERROR;
     }
+    zedcup_store_start(); // that one decides
     auto started = zedcup::start_worker_runtime(std::move(*options), sema);
     if (started)
       return *started ? 0 : ZEDCUP_FFI_DECLINED;

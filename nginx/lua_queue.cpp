@@ -21,6 +21,13 @@ sema_post_fn sema_post() {
 lua_queue::lua_queue(void* semaphore)
     : semaphore_(sema_post() != nullptr ? semaphore : nullptr) {}
 
+bool lua_queue::attach(void* semaphore) {
+  if (semaphore_ != nullptr || sema_post() == nullptr)
+    return false;
+  semaphore_ = semaphore;
+  return true;
+}
+
 void lua_queue::push(lua_message message) {
   if (semaphore_ == nullptr)
     return;

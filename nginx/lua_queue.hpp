@@ -23,6 +23,9 @@ public:
   ///        (no Lua): messages are dropped, nobody waits for them.
   explicit lua_queue(void* semaphore);
 
+  /// From now on messages are kept for Lua. false: they are already.
+  bool attach(void* semaphore);
+
   void push(lua_message message);
 
   /// Hands over up to `max`; their strings live until the next call.

@@ -34,6 +34,7 @@ typedef struct {
     ngx_uint_t                    sticky;     /* one of them is */
     ngx_resolver_t               *resolver;   /* of http {} */
     ngx_msec_t                    resolver_timeout;
+    ngx_str_t                     store;      /* options as JSON, or empty */
 } ngx_http_zedcup_main_conf_t;
 
 
@@ -220,6 +221,19 @@ ngx_int_t ngx_http_zedcup_track(ngx_http_request_t *r, void *pick);
 
 /* In ffi_picker.cpp. latency: ms until the answer's header came. */
 void zedcup_tracked_end(void *pick, ngx_int_t answered, ngx_msec_t latency);
+
+
+/* ---- store_directive.cpp, noexcept -------------------------------------- */
+
+/* A URL and `name=value` to the options of the runtime as JSON, in the pool.
+ * NGX_DECLINED: `why` says what is wrong. */
+ngx_int_t zedcup_store_check(ngx_pool_t *pool, const ngx_str_t *args,
+    size_t count, ngx_str_t *json, ngx_str_t *why);
+
+/* Starts the runtime of this worker where the configuration has zedcup_store
+ * and it does not run; logs what is in the way. Lua's init_worker may come
+ * before our own. */
+void zedcup_store_start(void);
 
 
 /* ---- bridge.cpp: the actors' side, all noexcept ------------------------ */

@@ -1,8 +1,8 @@
 /*
  * The nginx side of zedcup: directives and life-cycle hooks.
  *
- * The actor system is not started here but from Lua (zedcup.run_workers), in
- * the worker, after fork; see bridge.cpp.
+ * The actor system is started in the worker, after fork: by zedcup_store, or
+ * from Lua (zedcup.run_workers); see bridge.cpp.
  */
 
 #include "ngx_http_zedcup_upstream.h"
@@ -13,6 +13,8 @@
 
 
 static void *ngx_http_zedcup_create_main_conf(ngx_conf_t *cf);
+static char *ngx_http_zedcup_store_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 static void *ngx_http_zedcup_create_srv_conf(ngx_conf_t *cf);
 static ngx_int_t ngx_http_zedcup_postconfiguration(ngx_conf_t *cf);
 static char *ngx_http_zedcup_zone(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -36,6 +38,13 @@ static ngx_command_t  ngx_http_zedcup_commands[] = {
     { ngx_string("zedcup_state_dir"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_zedcup_state_dir,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("zedcup_store"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_zedcup_store_directive,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -185,6 +194,32 @@ ngx_http_zedcup_state_dir(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+static char *
+ngx_http_zedcup_store_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_zedcup_main_conf_t  *zmcf = conf;
+
+    ngx_str_t   why;
+    ngx_str_t  *value;
+
+    if (zmcf->store.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (zedcup_store_check(cf->pool, &value[1], cf->args->nelts - 1,
+                           &zmcf->store, &why)
+        != NGX_OK)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "zedcup_store: %V", &why);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 static ngx_int_t
 ngx_http_zedcup_postconfiguration(ngx_conf_t *cf)
 {
@@ -236,6 +271,7 @@ static ngx_int_t
 ngx_http_zedcup_init_process(ngx_cycle_t *cycle)
 {
     ngx_http_zedcup_peers_init_process(cycle);
+    zedcup_store_start();
 
     return NGX_OK;
 }

@@ -299,3 +299,33 @@ for my $round (1 .. 3) {
 }
 --- no_error_log
 [alert]
+
+
+
+=== TEST 15: zedcup_store and Lua of one store: one runtime, and Lua hears of all
+--- backends: 2
+--- http_config
+zedcup_store embedded:$TEST_NGINX_STORE_PATH prefix=$TEST_NGINX_PREFIX;
+--- lua
+f.configure("web", f.hosts(2))
+f.wait(5, function() return ngx.shared.zedcup_cache:get("web|peers") end)
+f.say(f.tally("web", 4))
+--- script
+is(body_of('/t'), 'b1=2 b2=2 false', 'the handler');
+is(asked(4), 'b1=2 b2=2', 'nginx');
+reload();
+is(asked(4), 'b1=2 b2=2', 'after a reload');
+is(body_of('/t'), 'b1=2 b2=2 false', 'and the handler');
+
+
+
+=== TEST 16: zedcup_store and Lua of two stores: Lua is told
+--- http_config
+zedcup_store embedded:$TEST_NGINX_STORE_PATH prefix=another;
+--- lua
+local ok, err = zedcup.run_workers()
+f.say(ok, (err:gsub("embedded /[^ :]+:", "embedded FILE:")))
+--- response_body
+nil this worker follows embedded FILE:another already, and not embedded FILE:zedcup-test/t16: zedcup_store and zedcup.init() must name one store
+--- no_error_log
+[alert]

@@ -30,6 +30,7 @@ local sema           -- posted by the module; must outlive the worker's runtime
 local asks = {}      -- id -> { sema, done, err, payload }
 local pending = 0
 local running = false    -- the light thread
+local refused = false    -- the module did not start: there is nothing to wait for
 local cache          -- ngx.shared[dicts.cache]
 
 
@@ -126,7 +127,7 @@ end
 
 
 local function run(premature)
-    while not premature do
+    while not premature and not refused do
         local ok, err = sema:wait(exiting() and EXIT_WAIT or IDLE_WAIT)
         if not ok and err ~= "timeout" then
             ngx.log(ngx.ERR, "zedcup: the dispatcher cannot wait: ", err)
@@ -160,16 +161,27 @@ end
 ---@return string|nil err
 function _M.start(cache_dict)
     cache = cache_dict
-    if sema then
-        return sema.sem         -- the module failed to start before
-    end
-    local ok, err
-    sema, err = semaphore.new(0)
+    refused = false
     if not sema then
-        return nil, err
+        local err
+        sema, err = semaphore.new(0)
+        if not sema then
+            return nil, err
+        end
     end
-    ok, err = launch()
+    if running then
+        return sema.sem
+    end
+    local ok, err = launch()
     return ok and sema.sem, err
+end
+
+
+--- The module did not start: the light thread ends, or a worker that quits
+--- would wait for it.
+function _M.give_up()
+    refused = true
+    sema:post(1)
 end
 
 

@@ -88,6 +88,11 @@ add_block_preprocessor(sub {
     }
     etcd_start() if $kind eq 'etcd';
 
+    if ($ENV{ZEDCUP_TEST_PLAIN}) {
+        $block->set_value('no_error_log', "[error]\n")
+            if !grep { defined } $block->error_log, $block->no_error_log, $block->must_die;
+        return;
+    }
     my $own = $block->http_config // '';
     my $head = '';
     $head .= "lua_shared_dict zedcup_$_ 1m;\n"

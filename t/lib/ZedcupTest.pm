@@ -116,7 +116,8 @@ add_block_preprocessor(sub {
     my $own = $block->http_config // '';
     my $log = $own =~ /lua_socket_log_errors/ ? ''
         : 'lua_socket_log_errors off;';
-    $block->set_value('http_config', <<"END" . $own);
+    # ZEDCUP_TEST_PLAIN: an nginx without ngx_lua
+    $block->set_value('http_config', <<"END" . $own) if !$ENV{ZEDCUP_TEST_PLAIN};
     lua_package_path "$top/lua/?.lua;$top/t/lib/?.lua;;";
     $log
 END
