@@ -228,7 +228,8 @@ HTTP::Tiny->new->post("http://127.0.0.1:$TEST_NGINX_SERVER_PORT/write", { conten
 my ($status) = get('/up');
 is($status, 502, 'bad gateway');
 my %tried;
-$tried{$1}++ while error_log() =~ /Connection refused.*?upstream: "http:\/\/(127.0.0.\d)/g;
+my $log = error_log();
+$tried{$1}++ while $log =~ /Connection refused.*?upstream: "http:\/\/(127.0.0.\d)/g;
 cmp_ok(scalar keys %tried, '==', 3, 'all were tried');
 --- error_log
 Connection refused
