@@ -26,6 +26,16 @@ std::string_view upstream_of(const ngx_http_request_t& r) {
                                 : std::string_view();
 }
 
+/// 0 where none came. A client that left before is no fault of the peer's.
+int status_of(const ngx_http_request_t& r, ngx_uint_t i) {
+  const auto* state =
+      static_cast<const ngx_http_upstream_state_t*>(r.upstream_states->elts);
+  if (state[i].status == 0 && i + 1 == r.upstream_states->nelts &&
+      r.headers_out.status == NGX_HTTP_CLIENT_CLOSED_REQUEST)
+    return NGX_HTTP_CLIENT_CLOSED_REQUEST;
+  return static_cast<int>(state[i].status);
+}
+
 } // namespace
 
 int zedcup_ffi_traffic_count(void* request) {
@@ -42,7 +52,7 @@ int zedcup_ffi_traffic_count(void* request) {
         continue; // between the upstreams of an internal redirect
       const auto ms = state[i].response_time;
       counted.record(
-          upstream, text_of(*state[i].peer), static_cast<int>(state[i].status),
+          upstream, text_of(*state[i].peer), status_of(*r, i),
           ms == static_cast<ngx_msec_t>(-1) ? 0 : static_cast<uint32_t>(ms));
       ++tries;
     }

@@ -173,7 +173,9 @@ sub dns {
         is($?, 0, $line) or diag($out);
     };
     $put->();
-    is(serves_only($front, 'peer1'), 'peer1', 'the first peer');
+    my $shown = sub { ReadmeExamples::get($front, '/peers')->{content} =~ /"port"/ };
+    ok(ReadmeExamples::wait_for(10, $shown), 'a first peer');
+    is(serves_only($front, 'peer1'), 'peer1', 'it answers');
     $put->();
     is(serves_only($front, qw(peer1 peer2)), 'peer1 peer2', 'both peers');
     like(ReadmeExamples::get($front, '/peers')->{content}, qr/"weight":3/, 'are shown');
