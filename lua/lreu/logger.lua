@@ -228,7 +228,8 @@ end
 ---@param peer string|table|nil "host:port": this one alone
 ---@param seconds number|nil how far back, 60; at most max_keep_time
 ---@return table|nil report name, ts_start, ts_end (unix times), statistics: a list
----   of peer, count, rtsum (seconds), stat (a list of code, count; code 0: no answer, 499: the client left before),
+---   of peer, count, rtsum (seconds), stat (a list of code, count; code 0:
+---   no answer, 499: the client left before),
 ---   p50, p95, p99 (seconds, a quarter too long at most)
 ---@return string|nil err
 function _M.report(service, peer, seconds)
