@@ -6,6 +6,7 @@
 local feeds = require "zedcup.ffi_feeds"
 local semaphore = require "ngx.semaphore"
 local storage = require "lreu.storage"
+local zone_sync = require "lreu.zone_sync"
 
 local cjson = require("cjson.safe").new()
 
@@ -98,6 +99,7 @@ local function on_peers(self, service, json, revision)
     if not set(dict, service .. "|version", revision) then
         self.missed[service] = true
     end
+    zone_sync.changed(self, service)
 end
 
 
@@ -135,10 +137,12 @@ local function on_checked(self, service, peer, down)
         set(self.dict, storage.recovered_key(service, peer), ngx.now(), LONGEST_RISE)
     end
     storage.touch(self.dict, service)
+    zone_sync.changed(self, service)
 end
 
 
 local function on_lead(self)
+    self.leads = true       -- until it ends
     local ok, err = feeds.run(self.feed, known(self))
     if not ok then
         log(ERR, "cannot follow the store: ", err)
@@ -249,11 +253,8 @@ function _M.init(options)
 end
 
 
---- How a syncer does.
----@param dict table|nil ngx.shared.<name>; may be left out where there is one
----@return table|nil state ready (boolean), services (number), trouble (string|nil)
----@return string|nil err
-function _M.state(dict)
+-- The syncer of a dictionary, or of the only one.
+local function find(dict)
     if dict == nil then
         dict = next(syncers)
     else
@@ -262,6 +263,44 @@ function _M.state(dict)
     if not dict or not syncers[dict] then
         return nil, "no syncer of this dictionary in this worker"
     end
+    return syncers[dict]
+end
+
+
+--- Keeps the zone of one of nginx's own upstreams equal to the peers of a service:
+--- address, weight, and down where they are down or a check has them out. Call it in
+--- init_worker_by_lua, in every worker, after init().
+---@param zone string of an upstream's `zone` directive
+---@param service string
+---@param dict table|nil ngx.shared.<name>; may be left out where there is one syncer
+---@return boolean|nil ok
+---@return string|nil err also in the error log
+function _M.sync_zone(zone, service, dict)
+    local self, err = find(dict)
+    local ok
+    if self and type(service) ~= "string" then
+        err = "service: expected a string, got " .. tostring(service)
+    elseif self then
+        ok, err = zone_sync.add(self, zone, service)
+    end
+    if not ok then
+        log(ERR, "syncer.sync_zone: ", err)
+        return nil, err
+    end
+    return true
+end
+
+
+--- How a syncer does.
+---@param dict table|nil ngx.shared.<name>; may be left out where there is one
+---@return table|nil state ready (boolean), services (number), trouble (string|nil)
+---@return string|nil err
+function _M.state(dict)
+    local self, err = find(dict)
+    if not self then
+        return nil, err
+    end
+    dict = self.dict
     return {
         ready = dict:get("ready") == true,
         services = #storage.names(dict),
