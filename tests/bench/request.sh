@@ -1,19 +1,20 @@
 #!/bin/sh
 # CPU of one worker per request, as a ratio over nginx's own proxy_pass:
 # balancer_by_lua with a fixed peer and with lreu.picker, a cosocket written by
-# hand, the HTTP client, and handler:request with 3 and with 500 hosts, all
-# against the same backend. Rounds alternate so that a
-# noisy neighbour hits all alike; a figure is the median of its rounds.
+# hand, the HTTP client, handler:request and the native balancer with 3 and with
+# 500 hosts, all against the same backend. Rounds alternate so that a noisy
+# neighbour hits all alike; a figure is the median of its rounds, and so is a
+# ratio: of the ratios of each round.
 #
 # 500 hosts have 500 connections, each used once in 500 requests: that alone
 # costs (cold sockets), also in nginx's own upstream (proxy_500). What the
-# number of hosts costs in zedcup shows in handler_500_on_3: 500 hosts at the
-# addresses of the 3.
+# number of hosts costs in zedcup shows in handler_500_on_3 and native_500_on_3:
+# 500 hosts at the addresses of the 3.
 #
 #   request.sh [ROUNDS [SECONDS]]        CASES="proxy_pass handler_3" chooses
 set -eu
 rounds=${1:-5} seconds=${2:-5}
-cases=${CASES:-proxy_pass proxy_500 balancer_none balancer_rr raw_cosocket zedcup_http handler_3 handler_500_on_3 handler_500}
+cases=${CASES:-proxy_pass proxy_500 native_3 native_500 native_500_on_3 balancer_none balancer_rr raw_cosocket zedcup_http handler_3 handler_500_on_3 handler_500}
 top=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/zedcup-bench.XXXXXX")
 . "$top/tests/support/nginx.sh"
@@ -82,6 +83,10 @@ $(addresses | sed "s/.*/        server &:$backend;/")
         balancer_by_lua_block { require("request_cases").balancer_rr() }
         keepalive 64;
     }
+    # the same instances as the handler's
+    upstream native_3 { zedcup handler_3; keepalive 64; }
+    upstream native_500 { zedcup handler_500; keepalive 512; }
+    upstream native_500_on_3 { zedcup handler_500_on_3; keepalive 64; }
     init_by_lua_block {
         assert(require("zedcup").init({ embedded = { path = "$work/store.db" } }))
         require("request_cases").port = $backend
@@ -93,24 +98,12 @@ $(addresses | sed "s/.*/        server &:$backend;/")
     server {
         listen 127.0.0.1:$port;
         default_type text/plain;
-        location = /proxy_pass {
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_pass http://backend;
-        }
-        location = /proxy_500 {
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_pass http://backend_500;
-        }
-$(for case in by_lua:none by_picker:rr; do
-    cat <<PROXY
-        location = /balancer_${case#*:} {
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_pass http://${case%:*};
-        }
-PROXY
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+$(for case in proxy_pass:backend proxy_500:backend_500 native_3:native_3 \
+    native_500:native_500 native_500_on_3:native_500_on_3 \
+    balancer_none:by_lua balancer_rr:by_picker; do
+    echo "        location = /${case%:*} { proxy_pass http://${case#*:}; }"
 done)
         location = /configure { content_by_lua_block { require("request_cases").configure() } }
 $(for case in raw_cosocket raw_receiveany zedcup_http zedcup_all handler_3 handler_500 handler_500_on_3; do
@@ -163,9 +156,12 @@ for case in $cases; do
 done
 compare() { # TEXT CASE BASE
     [ -e "$work/$2.us" ] && [ -e "$work/$3.us" ] || return 0
-    awk -v text="$1" -v a="$(median "$work/$2.us")" -v b="$(median "$work/$3.us")" \
-        'BEGIN { printf "%-44s %.2f\n", text, a / b }'
+    paste "$work/$2.us" "$work/$3.us" | awk '{ print $1 / $2 }' > "$work/ratios"
+    printf '%-48s %.3f\n' "$1" "$(median "$work/ratios")"
 }
+compare "native over proxy_pass (target <= 1.02)" native_3 proxy_pass
+compare "native, 500 hosts, over proxy_500 (target <= 1.02)" native_500 proxy_500
+compare "native: 500 hosts over 3, same sockets" native_500_on_3 native_3
 compare "picker.rr over proxy_pass (target <= 1.05)" balancer_rr proxy_pass
 compare "picker.rr over an empty balancer_by_lua" balancer_rr balancer_none
 compare "500 hosts over 3, same sockets (target <= 1.08)" handler_500_on_3 handler_3
