@@ -108,6 +108,7 @@ struct zedcup_way_s {
   std::vector<balancer>& balancers;
   zedcup::target_set& targets;
   std::shared_ptr<zedcup::address_list> addresses; ///< of the host under way
+  std::vector<std::shared_ptr<zedcup::address_list>> used; ///< and before
   size_t address = 0;
   place at{0, 0};       ///< the host under way, or the last that was
   bool reached = false; ///< `at` is one
@@ -154,9 +155,13 @@ bool zedcup_way_s::pick_in(uint32_t pool) {
 
 bool zedcup_way_s::go_to(place there, zedcup_target_t& target) {
   auto& host = target_of(there);
-  addresses = host.addresses();
-  if (addresses->empty())
+  auto now_known = host.addresses();
+  if (now_known->empty())
     return false; // a name that is not known yet
+  // nginx reads the name of every attempt when it logs.
+  if (addresses && addresses != now_known)
+    used.push_back(addresses);
+  addresses = std::move(now_known);
   address = host.next(ngx_current_msec);
   auto& chosen = (*addresses)[address];
   target = {reinterpret_cast<sockaddr*>(&chosen.socket), chosen.length,
