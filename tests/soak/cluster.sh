@@ -74,15 +74,6 @@ answered() { # HOST: among thirty requests to each node
     done
 }
 
-# Kills a backend as a crash would, the worker with its connections included.
-kill_backend() { # NAME
-    master=$(cat "$work/$1.pid")
-    workers=$(pgrep -P "$master" || :)
-    kill -s KILL "$master" $workers
-    wait_until 5 gone "$master"
-    rm -f "$work/$1.pid"
-}
-
 wrk_pids=
 for name in one two; do
     eval "port=\$$name"

@@ -115,3 +115,12 @@ start_backend() { # NAME PORT
     backend_conf "$1" "$2" > "$work/$1.conf"
     start_nginx "$1"
 }
+
+# Kills a backend as a crash would, the worker with its connections included.
+kill_backend() { # NAME
+    set -- "$1" "$(cat "$work/$1.pid")"
+    # shellcheck disable=SC2046
+    kill -s KILL "$2" $(pgrep -P "$2")
+    wait_until 5 gone "$2"
+    rm -f "$work/$1.pid"
+}
