@@ -394,6 +394,16 @@ ngx_http_zedcup_upstream_get_peer(ngx_peer_connection_t *pc, void *data)
 }
 
 
+/* whether the whole head came: its status alone may have been read before the
+ * rest was late, lost or wrong */
+
+static ngx_uint_t
+ngx_http_zedcup_upstream_answered(ngx_http_upstream_t *u)
+{
+    return u->state && u->state->header_time != (ngx_msec_t) -1;
+}
+
+
 /* how an attempt ended, of which nginx only says that it goes on elsewhere */
 
 static ngx_uint_t
@@ -406,7 +416,7 @@ ngx_http_zedcup_upstream_end(ngx_peer_connection_t *pc, ngx_http_upstream_t *u,
         return ZEDCUP_WAY_DONE;
     }
 
-    if (u->headers_in.status_n || state == NGX_PEER_NEXT) {
+    if (ngx_http_zedcup_upstream_answered(u)) {
         return ZEDCUP_WAY_BAD_STATUS;
     }
 
@@ -435,7 +445,7 @@ ngx_http_zedcup_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_http_zedcup_peer_t  *peer = data;
 
     ngx_int_t             header_ms;
-    ngx_uint_t            how;
+    ngx_uint_t            how, status;
     ngx_http_upstream_t  *u;
 
     if (!peer->open) {
@@ -445,9 +455,15 @@ ngx_http_zedcup_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
 
     u = peer->request->upstream;
     how = ngx_http_zedcup_upstream_end(pc, u, state);
-    header_ms = u->state ? (ngx_int_t) u->state->header_time : -1;
+    status = 0;
+    header_ms = -1;
 
-    if (zedcup_way_ended(peer->way, how, u->headers_in.status_n, header_ms)
+    if (ngx_http_zedcup_upstream_answered(u)) {
+        status = u->headers_in.status_n;
+        header_ms = u->state->header_time;
+    }
+
+    if (zedcup_way_ended(peer->way, how, status, header_ms)
         && pc->tries)
     {
         pc->tries--;

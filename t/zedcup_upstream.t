@@ -329,3 +329,38 @@ f.say(ok, (err:gsub("embedded /[^ :]+:", "embedded FILE:")))
 nil this worker follows embedded FILE:another already, and not embedded FILE:zedcup-test/t16: zedcup_store and zedcup.init() must name one store
 --- no_error_log
 [alert]
+
+
+
+=== TEST 17: an answer whose head breaks off, never ends or is none counts against its host
+--- backends: 1
+--- config
+location = /next { proxy_pass http://app/; proxy_read_timeout 200ms; proxy_next_upstream error timeout invalid_header; }
+--- lua
+local bad = { name = "bad", host = "127.0.0.1", port = $TEST_NGINX_EXTRA_PORT }
+-- an error on its way to the store would meet the next host of that place
+assert(zedcup.configure_instance("web", { persist_errors = false,
+    pools = { { max_errors = 2, hosts = { f.hosts(1)[1], ngx.var.arg_bad and bad } } } }))
+f.say("ok")
+--- script
+my %heads = ('breaks off' => "HTTP/1.1 200 OK\r\nX: ", 'never ends' => "HTTP/1.1 200 OK\r\nX: ",
+             'is none' => "HTTP/1.1 200 OK\r\nX\0: 1\r\n\r\n");
+for my $what (sort keys %heads) {
+    my $out = () = error_log() =~ /is out of this node's rotation/g;
+    my $pid = spawn_server(sub {
+        my $listener = shift;
+        my @kept;
+        while (my $client = $listener->accept) {
+            sysread $client, my $request, 4096;
+            syswrite $client, $heads{$what};
+            push @kept, $client if $what eq 'never ends';
+        }
+    });
+    is(body_of('/t?bad=1'), 'ok', "the head $what");
+    is(asked(6, '/next'), 'b1=6', 'the other one answers');
+    wait_for("it counts: $what", 2, sub { $out < (() = error_log() =~ /is out of this node's rotation after 2 errors, the last: no answer/g) });
+    stop_server($pid);
+    is(body_of('/t'), 'ok', 'it goes');
+}
+--- no_error_log
+[alert]
