@@ -94,7 +94,7 @@ struct zedcup_way_s {
     return zedcup::mix_bits(balancers[which.pool].id_of(which.host));
   }
 
-  bool pick_in(uint32_t pool);
+  std::optional<place> pick_in(uint32_t pool);
   bool go_to(place there, zedcup_target_t& target);
   std::optional<uint32_t> sticky_in(uint32_t pool,
                                     const balancer::request& wanted);
@@ -135,7 +135,7 @@ zedcup_way_s::sticky_in(uint32_t pool, const balancer::request& wanted) {
   return std::nullopt;
 }
 
-bool zedcup_way_s::pick_in(uint32_t pool) {
+std::optional<place> zedcup_way_s::pick_in(uint32_t pool) {
   if (!tried_all.empty()) {
     tried.clear();
     for (auto& one : tried_all)
@@ -148,9 +148,8 @@ bool zedcup_way_s::pick_in(uint32_t pool) {
   if (!host)
     host = balancers[pool].pick(wanted);
   if (!host)
-    return false;
-  at = {pool, *host};
-  return true;
+    return std::nullopt;
+  return place{pool, *host};
 }
 
 bool zedcup_way_s::go_to(place there, zedcup_target_t& target) {
@@ -158,6 +157,7 @@ bool zedcup_way_s::go_to(place there, zedcup_target_t& target) {
   auto now_known = host.addresses();
   if (now_known->empty())
     return false; // a name that is not known yet
+  at = there;
   // nginx reads the name of every attempt when it logs.
   if (addresses && addresses != now_known)
     used.push_back(addresses);
@@ -181,10 +181,10 @@ ngx_int_t zedcup_way_s::next(zedcup_target_t& target) {
     return NGX_OK;
   repeats = 0;
   for (uint32_t pool = 0; pool < balancers.size(); ++pool)
-    while (pick_in(pool)) {
-      if (go_to(at, target))
+    while (const auto chosen = pick_in(pool)) {
+      if (go_to(*chosen, target))
         return NGX_OK;
-      tried_all.push_back(at);
+      tried_all.push_back(*chosen);
     }
   return NGX_BUSY;
 }

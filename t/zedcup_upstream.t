@@ -364,3 +364,20 @@ for my $what (sort keys %heads) {
 }
 --- no_error_log
 [alert]
+
+
+
+=== TEST 18: the variables name what a request was sent to, not what could not be asked for
+--- lua
+f.configure("web", { { name = "dead", host = "127.0.0.1", port = $TEST_NGINX_CLOSED_PORT },
+    { name = "unknown", host = "unknown.invalid", port = 1 } }, { name = "main", max_errors = 100 })
+ngx.say("ok")
+--- script
+is(body_of('/t'), 'ok', 'configured');
+for my $i (1 .. 4) {
+    my $answer = HTTP::Tiny->new->get("http://127.0.0.1:$TEST_NGINX_SERVER_PORT/app/");
+    is($answer->{status}, 502, "request $i fails");
+    is($answer->{headers}{'x-way'}, 'web main dead', 'with the host that was tried');
+}
+--- no_error_log
+[alert]
