@@ -9,6 +9,7 @@
 #include "config/decode.hpp"
 #include "nginx/feeds.hpp"
 #include "nginx/host_targets.hpp"
+#include "nginx/nginx_log.hpp"
 
 namespace zedcup {
 
@@ -33,11 +34,6 @@ const u_char* bytes(const std::string& text) {
   return reinterpret_cast<const u_char*>(text.data());
 }
 
-void log(ngx_uint_t level, const std::string& text) {
-  if (ngx_cycle->log->log_level >= level)
-    ngx_http_zedcup_log(level, text.data(), text.size());
-}
-
 } // namespace
 
 runtime* worker_runtime() noexcept {
@@ -57,10 +53,7 @@ result<bool> start_worker_runtime(system_options options, void* lua_semaphore) {
       ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_http_zedcup_module));
   if (zmcf == nullptr)
     return error{errc::invalid_argument, "no http {} block"};
-  options.log_level = static_cast<int>(
-      std::min<ngx_uint_t>(ngx_cycle->log->log_level & 0xf, NGX_LOG_DEBUG));
-  if ((ngx_cycle->log->log_level & NGX_LOG_DEBUG_ALL) != 0)
-    options.log_level = NGX_LOG_DEBUG;
+  options.log_level = nginx_log_level();
   auto started = runtime::start(std::move(options), zmcf, lua_semaphore);
   if (!started)
     return started.error();
@@ -249,7 +242,8 @@ bool runtime::publish(const std::string& name, uint64_t revision,
   }
   refused_.insert(name);
   const auto size = ngx_http_zedcup_zone_size();
-  log(NGX_LOG_ERR,
+  log_to_nginx(
+      NGX_LOG_ERR,
       "the zone is too small: no " + std::to_string(json.size()) +
           " bytes in one piece for " +
           (name.empty() ? "the global settings" : "instance \"" + name + "\"") +
@@ -275,7 +269,7 @@ bool runtime::drain() {
     try {
       std::visit([this](auto& known) { on(known); }, message);
     } catch (const std::exception& problem) {
-      log(NGX_LOG_ERR, problem.what());
+      log_to_nginx(NGX_LOG_ERR, problem.what());
     }
   }
   send_failures();
@@ -381,7 +375,7 @@ void runtime::on(write_done& message) {
 }
 
 void runtime::on(log_line& message) {
-  log(static_cast<ngx_uint_t>(message.level), message.text);
+  log_to_nginx(static_cast<ngx_uint_t>(message.level), message.text);
 }
 
 // ---- asks ----------------------------------------------------------------
@@ -459,7 +453,8 @@ void runtime::lead(bool leads) {
   leads_ = leads;
   if (leads) {
     load_zone();
-    log(NGX_LOG_NOTICE, "this worker follows " + options_.store_name());
+    log_to_nginx(NGX_LOG_NOTICE,
+                 "this worker follows " + options_.store_name());
   }
   system_->set_role(leads ? role::leader : role::follower);
   changed();

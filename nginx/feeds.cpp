@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "nginx/ngx_http_zedcup.h"
+#include "nginx/nginx_log.hpp"
 #include "store/json.hpp"
 
 namespace zedcup {
@@ -14,11 +14,6 @@ constexpr size_t drain_budget = 256;
 constexpr std::chrono::milliseconds stop_patience{200};
 
 std::vector<std::unique_ptr<worker_feed>> feeds;
-
-void log(ngx_uint_t level, std::string_view text) {
-  if (ngx_cycle->log->log_level >= level)
-    ngx_http_zedcup_log(level, text.data(), text.size());
-}
 
 std::vector<known_service> parse_known(std::string_view text) {
   std::vector<known_service> known;
@@ -41,7 +36,8 @@ std::vector<known_service> parse_known(std::string_view text) {
   return known;
 }
 
-std::string names_json(const std::vector<std::string>& names) {
+/// Byte by byte, unlike config's names_json(): Lua compares them with keys.
+std::string raw_names_json(const std::vector<std::string>& names) {
   rapidjson::StringBuffer buffer;
   json::writer out(buffer);
   out.StartArray();
@@ -49,12 +45,6 @@ std::string names_json(const std::vector<std::string>& names) {
     json::put_text(out, one);
   out.EndArray();
   return {buffer.GetString(), buffer.GetSize()};
-}
-
-int log_level_now() {
-  if ((ngx_cycle->log->log_level & NGX_LOG_DEBUG_ALL) != 0)
-    return NGX_LOG_DEBUG;
-  return static_cast<int>(ngx_cycle->log->log_level & 0xf);
 }
 
 } // namespace
@@ -68,7 +58,7 @@ void worker_feed::lead(bool leads) {
     return;
   leads_ = leads;
   if (leads_) {
-    log(NGX_LOG_NOTICE, "this worker feeds from " + name_);
+    log_to_nginx(NGX_LOG_NOTICE, "this worker feeds from " + name_);
     to_lua_.push({ZEDCUP_FEED_LEAD, 0, 0, {}, {}});
     return;
   }
@@ -87,7 +77,7 @@ status worker_feed::run(std::string_view known) {
   std::deque<loop_message> stale;
   (void)outbox_.drain(stale, SIZE_MAX);
   auto options = options_;
-  options.log_level = log_level_now();
+  options.log_level = nginx_log_level();
   auto started =
       feed::start(std::move(options), parse_known(known), checks_, outbox_);
   if (!started)
@@ -114,7 +104,7 @@ bool worker_feed::drain() {
 
 void worker_feed::on(loop_message& message) {
   if (auto* line = std::get_if<log_line>(&message))
-    return log(static_cast<ngx_uint_t>(line->level), line->text);
+    return log_to_nginx(static_cast<ngx_uint_t>(line->level), line->text);
   if (!leads_)
     return;
   if (auto* seen = std::get_if<feed_message>(&message))
@@ -132,7 +122,7 @@ void worker_feed::tell(feed_message& message) {
                   0,
                   synced->revision,
                   {},
-                  names_json(synced->services)});
+                  raw_names_json(synced->services)});
   else if (auto* checked = std::get_if<peer_checked>(&message))
     to_lua_.push({ZEDCUP_FEED_CHECKED, checked->down ? 1U : 0U, 0,
                   std::move(checked->service), std::move(checked->peer)});
