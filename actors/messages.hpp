@@ -38,6 +38,7 @@ enum class place {
   session,
   prober,
   host_reviver,
+  keeper,
 };
 
 } // namespace zedcup
@@ -64,7 +65,7 @@ struct global_read {
   std::shared_ptr<const kv_tree> tree;
 };
 
-/// watcher -> syncer: the store fails ("": it works again).
+/// watcher -> syncer -> keeper: the store fails ("": it works again).
 struct trouble {
   std::string text;
 };
@@ -101,6 +102,7 @@ struct zone_global {
 };
 struct zone_synced {
   uint64_t revision;
+  uint64_t restored;
 };
 
 /// syncer -> itself: look again at a redo record that was there.
@@ -181,8 +183,9 @@ struct revival_due {
   bool by_probe = false;
 };
 
-/// syncer of the leader -> prober, host_reviver: the content of an instance,
-/// and after each read every name there is; an instance without one is gone.
+/// syncer of the leader -> prober, host_reviver, keeper: the content of an
+/// instance, and after each read every name there is; an instance without one
+/// is gone.
 struct instance_is {
   std::shared_ptr<const snapshot> content;
 };
@@ -190,9 +193,17 @@ struct instances_are {
   std::vector<std::string> names;
 };
 
-/// syncer of the leader -> session, prober, host_reviver: the global settings.
+/// syncer of the leader -> session, prober, host_reviver, keeper: the global
+/// settings.
 struct global_is {
   global_config config;
+};
+
+/// keeper -> itself, delayed. Those of an old generation are dropped.
+struct keep_due {
+  enum class verb { save, confirm };
+  verb what;
+  uint64_t generation;
 };
 
 /// prober, host_reviver -> session: hold `<prefix>/locks/<name>` while this
@@ -297,6 +308,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::revival_due)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instance_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::instances_are)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::global_is)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::keep_due)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::lock_wanted)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::lock_is)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(zedcup::msg::session_end)
@@ -331,6 +343,8 @@ constexpr caf::atom_value place_atom(place where) {
     return caf::atom("prober");
   case place::host_reviver:
     return caf::atom("reviver");
+  case place::keeper:
+    return caf::atom("keeper");
   }
   return caf::atom("none");
 }

@@ -105,14 +105,16 @@ struct syncer_state {
       on_slice(part.name, mine, tree.revision);
     }
     forget_absent(names);
-    tell_health(msg::instances_are{names});
+    tell_readers(msg::instances_are{names});
     ctx->out->push(synced{tree.revision, std::move(names), true});
   }
 
+  /// Those who want to know what is in the store.
   template <class Message>
-  void tell_health(const Message& message) {
+  void tell_readers(const Message& message) {
     tell(self->system(), place::prober, message);
     tell(self->system(), place::host_reviver, message);
+    tell(self->system(), place::keeper, message);
   }
 
   void forget_absent(const std::vector<std::string>& present) {
@@ -142,7 +144,7 @@ struct syncer_state {
     if (content->json() == mine.json)
       return;
     mine.json = content->json();
-    tell_health(msg::instance_is{content});
+    tell_readers(msg::instance_is{content});
     ctx->out->push(
         instance_changed{instance, revision, std::move(content), true});
   }
@@ -232,7 +234,7 @@ struct syncer_state {
     tell(self->system(), place::watcher,
          msg::pace_is{config.consul_wait_time, config.watcher_interval});
     if (current == role::leader) {
-      tell_health(msg::global_is{config});
+      tell_readers(msg::global_is{config});
       tell(self->system(), place::session, msg::global_is{config});
     }
     ctx->out->push(global_changed{revision, std::move(config), std::move(json),
@@ -286,8 +288,10 @@ caf::behavior syncer(caf::stateful_actor<syncer_state>* self, context_ptr ctx) {
           self->state.on_global(*read.tree);
       },
       [=](const msg::trouble& seen) {
-        if (self->state.current == role::leader)
-          self->state.ctx->out->push(store_trouble{seen.text});
+        if (self->state.current != role::leader)
+          return;
+        tell(self->system(), place::keeper, seen);
+        self->state.ctx->out->push(store_trouble{seen.text});
       },
       [=](const msg::pending_check& check) {
         self->state.on_pending_check(check);
@@ -297,7 +301,8 @@ caf::behavior syncer(caf::stateful_actor<syncer_state>* self, context_ptr ctx) {
       },
       [=](const msg::zone_global& seen) { self->state.on_zone_global(seen); },
       [=](const msg::zone_synced& seen) {
-        self->state.ctx->out->push(synced{seen.revision, std::nullopt, false});
+        self->state.ctx->out->push(
+            synced{seen.revision, std::nullopt, false, seen.restored});
       },
   };
 }

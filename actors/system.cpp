@@ -5,6 +5,7 @@
 
 #include "actors/graph.hpp"
 #include "actors/host_reviver.hpp"
+#include "actors/keeper.hpp"
 #include "actors/outcomes.hpp"
 #include "actors/prober.hpp"
 #include "actors/session.hpp"
@@ -23,7 +24,7 @@ std::vector<child_spec> children_for(const context_ptr& ctx) {
   auto bind = [&](store_actors::spawner spawn) {
     return [spawn, ctx](caf::actor_system& sys) { return spawn(sys, ctx); };
   };
-  return {
+  std::vector<child_spec> children = {
       {place::store, bind(engine.store)},
       {place::syncer, bind(spawn_syncer), true},
       {place::writer, bind(spawn_writer)},
@@ -32,8 +33,14 @@ std::vector<child_spec> children_for(const context_ptr& ctx) {
       {place::session, bind(spawn_session), true},
       {place::prober, bind(spawn_prober), true},
       {place::host_reviver, bind(spawn_host_reviver), true},
-      {place::watcher, bind(engine.watcher), true},
   };
+  if (!ctx->options.state_dir.empty())
+    children.push_back(
+        {place::keeper,
+         [ctx](caf::actor_system& sys) { return spawn_keeper(sys, ctx); },
+         true});
+  children.push_back({place::watcher, bind(engine.watcher), true});
+  return children;
 }
 
 class running_system final : public system {
@@ -55,8 +62,8 @@ public:
     graph_->tell_to(place::syncer, msg::zone_global{revision, std::move(json)});
   }
 
-  void follow_synced(uint64_t revision) override {
-    graph_->tell_to(place::syncer, msg::zone_synced{revision});
+  void follow_synced(uint64_t revision, uint64_t restored) override {
+    graph_->tell_to(place::syncer, msg::zone_synced{revision, restored});
   }
 
   void kick() override { graph_->tell_to(place::watcher, msg::kick{}); }

@@ -55,6 +55,18 @@ struct synced {
   /// leader; a follower's echo of `follow_synced` has none.
   std::optional<std::vector<std::string>> names;
   bool publish = false; ///< from the leader: tell the zone
+  /// Not read from the store: saved content of that unix time; 0: it was.
+  uint64_t restored = 0;
+};
+
+/// Content of system_options::state_dir, for where the store gives none.
+struct content_found {
+  /// Nothing was read from the store yet; else of instances that are in the
+  /// store with nothing usable in them.
+  bool whole = true;
+  uint64_t saved = 0; ///< unix time when the store held it last
+  std::vector<std::shared_ptr<const snapshot>> instances;
+  std::optional<std::string> global_json; ///< to_json(global_config)
 };
 
 /// The store cannot be read (or, with an empty text, can be read again).
@@ -148,8 +160,9 @@ using feed_message = std::variant<peers_changed, peers_synced, peer_checked>;
 
 using loop_message =
     std::variant<instance_changed, global_changed, synced, store_trouble,
-                 content_wanted, write_done, host_event, errors_kept, host_done,
-                 outcomes_settled, log_line, feed_message>;
+                 content_found, content_wanted, write_done, host_event,
+                 errors_kept, host_done, outcomes_settled, log_line,
+                 feed_message>;
 
 // ---- What goes in ------------------------------------------------------
 
@@ -163,7 +176,8 @@ struct system_options {
   /// `<prefix>/instances/` and `<prefix>/config/`.
   std::optional<std::string> path;
   std::variant<consul_options, embedded_target, etcd_options> store;
-  int log_level = 4; ///< nginx's: lines above it are not even formatted
+  std::string state_dir; ///< keeps the last good content; empty: nothing does
+  int log_level = 4;     ///< nginx's: lines above it are not even formatted
 
   /// Names the store and the prefix in words, for messages and for telling
   /// one store's content from another's: "consul 127.0.0.1:8500/zedcup".
@@ -227,7 +241,8 @@ public:
   virtual void follow_instance(std::string name, uint64_t revision,
                                std::string json) = 0;
   virtual void follow_global(uint64_t revision, std::string json) = 0;
-  virtual void follow_synced(uint64_t revision) = 0;
+  /// @param restored see `synced`
+  virtual void follow_synced(uint64_t revision, uint64_t restored) = 0;
 
   /// Somebody on this node wrote to the store: look now.
   virtual void kick() = 0;

@@ -1,6 +1,7 @@
 #include "nginx/bridge.hpp"
 
 #include <cstdlib>
+#include <ctime>
 #include <functional>
 #include <type_traits>
 #include <unistd.h>
@@ -34,6 +35,19 @@ const u_char* bytes(const std::string& text) {
   return reinterpret_cast<const u_char*>(text.data());
 }
 
+std::string in_words(const content_found& found, size_t count) {
+  const auto saved = static_cast<time_t>(found.saved);
+  tm utc{};
+  char time[sizeof("2026-01-31 00:00:00 UTC")] = "";
+  if (gmtime_r(&saved, &utc) != nullptr)
+    (void)strftime(time, sizeof(time), "%Y-%m-%d %H:%M:%S UTC", &utc);
+  return std::string(found.whole ? "until the store is read"
+                                 : "where the store has nothing usable") +
+         ": " + std::to_string(count) +
+         (count == 1 ? " instance" : " instances") +
+         " of zedcup_state_dir, last confirmed " + time;
+}
+
 } // namespace
 
 runtime* worker_runtime() noexcept {
@@ -54,6 +68,8 @@ result<bool> start_worker_runtime(system_options options, void* lua_semaphore) {
   if (zmcf == nullptr)
     return error{errc::invalid_argument, "no http {} block"};
   options.log_level = nginx_log_level();
+  options.state_dir.assign(reinterpret_cast<char*>(zmcf->state_dir.data),
+                           zmcf->state_dir.len);
   auto started = runtime::start(std::move(options), zmcf, lua_semaphore);
   if (!started)
     return started.error();
@@ -143,6 +159,7 @@ void runtime::load_zone() {
   note_names(content);
   zone_seen_ = content.state.seq;
   synced_ = content.state.synced != 0;
+  restored_ = content.state.restored;
   revision_ = content.state.synced_revision;
   trouble_ = content.state.error;
   changed();
@@ -225,9 +242,10 @@ void runtime::follow(zone_content content) {
   }
   trouble_ = content.state.error;
   // Comes back behind the content that it stands for.
-  following_ = content.state.synced != 0;
+  following_ = content.state.synced != 0 || content.state.restored != 0;
   if (following_)
-    system_->follow_synced(content.state.synced_revision);
+    system_->follow_synced(content.state.synced_revision,
+                           content.state.restored);
   changed();
 }
 
@@ -320,7 +338,8 @@ void runtime::on(synced& message) {
     ngx_http_zedcup_zone_set_synced(message.revision);
     ngx_http_zedcup_worker_ring();
   }
-  synced_ = true;
+  synced_ = message.restored == 0;
+  restored_ = message.restored;
   revision_ = message.revision;
   following_ = false;
   if (!ngx_http_zedcup_zone_changed(zone_seen_))
@@ -331,11 +350,11 @@ void runtime::on(synced& message) {
 
 /// As the leader: whatever is not in the store any more goes.
 void runtime::keep_only(const std::vector<std::string>& names) {
-  const std::unordered_set<std::string> wanted(names.begin(), names.end());
+  store_names_ = {names.begin(), names.end()};
   auto present = instances_.names();
   present.insert(present.end(), refused_.begin(), refused_.end());
   for (auto& name : present)
-    if (!name.empty() && wanted.count(name) == 0)
+    if (!name.empty() && store_names_.count(name) == 0)
       remove_instance(name);
 }
 
@@ -354,6 +373,40 @@ void runtime::on(store_trouble& message) {
   ngx_http_zedcup_zone_set_error(bytes(trouble_), trouble_.size());
   ngx_http_zedcup_worker_ring();
   changed();
+}
+
+void runtime::on(content_found& message) {
+  if (!leads_ || (message.whole && synced_))
+    return; // the store was faster
+  size_t count = 0;
+  for (auto& content : message.instances)
+    count += restore(content) ? 1 : 0;
+  if (message.whole) {
+    if (message.global_json && global_revision_ == 0 &&
+        publish("", 0, *message.global_json))
+      global_json_ = std::move(*message.global_json);
+    restored_ = message.saved;
+    ngx_http_zedcup_zone_set_restored(restored_);
+    ngx_http_zedcup_worker_ring();
+  }
+  if (count != 0)
+    log_to_nginx(message.whole ? NGX_LOG_NOTICE : NGX_LOG_WARN,
+                 in_words(message, count));
+  changed();
+  check_asks();
+}
+
+/// Serves saved content, unless there is any by that name.
+bool runtime::restore(const std::shared_ptr<const snapshot>& content) {
+  auto& name = content->config().name;
+  if (instances_.find(name) != nullptr ||
+      (synced_ && store_names_.count(name) == 0) ||
+      !publish(name, content->revision(), content->json()))
+    return false;
+  to_lua_.push({ZEDCUP_MESSAGE_PUBLISH, 0, content->revision(), name,
+                content->peers_json()});
+  serve(name, content, false);
+  return true;
 }
 
 void runtime::on(content_wanted&) {
@@ -397,11 +450,11 @@ uint64_t runtime::ask(int what, std::string name, std::string json) {
 }
 
 void runtime::check_asks() {
-  asks_.check(
-      {instances_, synced_, revision_, global_revision_, trouble_, refused_},
-      [this](uint64_t id, std::string problem) {
-        answer(id, std::move(problem));
-      });
+  asks_.check({instances_, has_content(), synced_, revision_, global_revision_,
+               trouble_, refused_},
+              [this](uint64_t id, std::string problem) {
+                answer(id, std::move(problem));
+              });
 }
 
 void runtime::answer(uint64_t id, std::string problem, std::string payload) {
@@ -413,7 +466,7 @@ void runtime::answer(uint64_t id, std::string problem, std::string payload) {
 
 void runtime::state(zedcup_ffi_state_t& out) const {
   out = {1,
-         synced_ ? 1 : 0,
+         has_content() ? 1 : 0,
          leads_ ? 1 : 0,
          revision_,
          trouble_.data(),

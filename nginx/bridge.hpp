@@ -54,6 +54,8 @@ public:
   void state(zedcup_ffi_state_t& out) const;
   registry& instances() { return instances_; }
   bool is_synced() const { return synced_; }
+  /// Whether there is content to serve, of the store or of zedcup_state_dir.
+  bool has_content() const { return synced_ || restored_ != 0; }
   const std::string& names_json();
   const std::string& global_json() const { return global_json_; }
 
@@ -73,6 +75,7 @@ private:
   void on(global_changed& message);
   void on(synced& message);
   void on(store_trouble& message);
+  void on(content_found& message);
   void on(content_wanted& message);
   void on(write_done& message);
   void on(host_event& message);
@@ -84,6 +87,7 @@ private:
 
   bool publish(const std::string& name, uint64_t revision,
                const std::string& json);
+  bool restore(const std::shared_ptr<const snapshot>& content);
   void keep_only(const std::vector<std::string>& names);
   void remove_instance(const std::string& name);
   void kick();
@@ -112,7 +116,8 @@ private:
 
   bool leads_ = false;
   bool synced_ = false;
-  uint64_t revision_ = 0;        ///< of the store, applied here
+  uint64_t restored_ = 0; ///< not synced: content of that unix time is served
+  uint64_t revision_ = 0; ///< of the store, applied here
   uint64_t global_revision_ = 0; ///< of the read that gave global_json_
   std::string global_json_;
   std::string trouble_;
@@ -122,6 +127,8 @@ private:
   uint64_t zone_kicks_ = 0;
   std::unordered_set<std::string> zone_names_; ///< at the last look
   std::unordered_set<std::string> refused_;    ///< see applied_state
+  /// As the leader, after the first read: what is in the store.
+  std::unordered_set<std::string> store_names_;
 
   waiting_asks asks_;
   uint64_t next_ask_ = 1;

@@ -143,6 +143,10 @@ typedef struct {
     uint64_t          seq;            /* raised by every change of content */
     uint64_t          synced_revision;
     ngx_uint_t        synced;         /* the store was read at least once */
+    uint64_t          restored;       /* else: content that was saved at that
+                                         unix time; 0: none */
+    uint64_t          troubled;       /* unix time since when `error` is not
+                                         empty; else 0 */
     uint64_t          kicks;
     char              error[256];     /* why the store cannot be read, or "" */
 } ngx_http_zedcup_zone_state_t;
@@ -169,6 +173,7 @@ ngx_int_t ngx_http_zedcup_zone_put(const u_char *name, size_t name_len,
 size_t ngx_http_zedcup_zone_size(void);
 void ngx_http_zedcup_zone_remove(const u_char *name, size_t name_len);
 void ngx_http_zedcup_zone_set_synced(uint64_t revision);
+void ngx_http_zedcup_zone_set_restored(uint64_t saved);
 void ngx_http_zedcup_zone_set_error(const u_char *text, size_t len);
 void ngx_http_zedcup_zone_kick(void);
 

@@ -18,7 +18,7 @@
 #include "ngx_http_zedcup.h"
 
 
-#define NGX_HTTP_ZEDCUP_ZONE_LAYOUT  4
+#define NGX_HTTP_ZEDCUP_ZONE_LAYOUT  5
 
 
 typedef struct {
@@ -231,6 +231,8 @@ ngx_http_zedcup_lock(ngx_slab_pool_t **pool)
     root->store = ngx_http_zedcup_store;
     root->state.synced = 0;
     root->state.synced_revision = 0;
+    root->state.restored = 0;
+    root->state.troubled = 0;
     root->state.error[0] = '\0';
 
     return root;
@@ -390,6 +392,22 @@ ngx_http_zedcup_zone_set_synced(uint64_t revision)
 
     root->state.synced = 1;
     root->state.synced_revision = revision;
+    root->state.restored = 0;
+    (void) ngx_http_zedcup_zone_touch(root);
+
+    ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+void
+ngx_http_zedcup_zone_set_restored(uint64_t saved)
+{
+    ngx_slab_pool_t         *shpool;
+    ngx_http_zedcup_root_t  *root;
+
+    root = ngx_http_zedcup_lock(&shpool);
+
+    root->state.restored = saved;
     (void) ngx_http_zedcup_zone_touch(root);
 
     ngx_shmtx_unlock(&shpool->mutex);
@@ -405,6 +423,13 @@ ngx_http_zedcup_zone_set_error(const u_char *text, size_t len)
     root = ngx_http_zedcup_lock(&shpool);
 
     len = ngx_min(len, sizeof(root->state.error) - 1);
+
+    if (len == 0) {
+        root->state.troubled = 0;
+
+    } else if (root->state.troubled == 0) {
+        root->state.troubled = (uint64_t) ngx_time();
+    }
 
     ngx_memcpy(root->state.error, text, len);
     root->state.error[len] = '\0';

@@ -11,7 +11,7 @@ namespace {
 bool satisfied(const waiting_asks::ask& waiting, const applied_state& now) {
   switch (waiting.what) {
   case ZEDCUP_ASK_SYNCED:
-    return now.synced;
+    return now.has_content;
   case ZEDCUP_ASK_REMOVE_INSTANCE:
     return now.synced && now.instances.find(waiting.instance) == nullptr;
   case ZEDCUP_ASK_CONFIGURE:

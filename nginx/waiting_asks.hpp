@@ -16,6 +16,7 @@ namespace zedcup {
 /// How far this worker has come.
 struct applied_state {
   const registry& instances;
+  bool has_content = false;     ///< of the store, or saved content of it
   bool synced = false;          ///< the store was read at least once
   uint64_t revision = 0;        ///< of the store
   uint64_t global_revision = 0; ///< of the read that gave the settings

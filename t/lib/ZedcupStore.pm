@@ -41,7 +41,7 @@ use Test::More ();
 use Time::HiRes ();
 use Test::Nginx::Socket;
 
-our @EXPORT = qw(get body_of wait_for each_worker leader_pid reload edit_conf error_log master_pid
+our @EXPORT = qw(get body_of wait_for each_worker leader_pid reload restart edit_conf error_log master_pid
                  worker_pids consul_start consul_stop consul_put consul_delete
                  consul_keys consul_freeze spawn_server stop_server);
 
@@ -231,6 +231,22 @@ sub reload {
         my @now = worker_pids();
         return @now && !grep { $old{$_} } @now;
     });
+}
+
+# Ends nginx altogether and starts it anew, with the configuration as it is. The
+# code, where there is any, runs between.
+sub restart {
+    my $between = shift;
+    my $old = master_pid();
+    my @all = ($old, worker_pids());
+    kill QUIT => $old;
+    wait_for('nginx ended', 10, sub { !grep { kill 0 => $_ } @all });
+    $between->() if $between;
+    local $ENV{LD_PRELOAD} = $ENV{ZEDCUP_PRELOAD} // '';
+    system($Test::Nginx::Util::NginxBinary, '-p', "$Test::Nginx::Util::ServRoot/",
+           '-c', $Test::Nginx::Util::ConfFile) == 0
+        or Test::More::fail('nginx starts again');
+    return wait_for('nginx started', 5, sub { my $new = master_pid(); $new && $new != $old && worker_pids() });
 }
 
 # ---- a server in a process of its own ------------------------------------------

@@ -138,6 +138,10 @@ inline std::vector<std::string> actor_fixture::take_kinds() {
     std::string operator()(const store_trouble& m) {
       return "trouble " + m.text;
     }
+    std::string operator()(const content_found& m) {
+      return (m.whole ? "found " : "found of unusable ") +
+             std::to_string(m.instances.size());
+    }
     std::string operator()(const content_wanted&) { return "wanted"; }
     std::string operator()(const write_done& m) {
       return "done " + std::to_string(m.ask_id);

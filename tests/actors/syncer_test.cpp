@@ -400,7 +400,7 @@ TEST_CASE_METHOD(synced_by, "syncer: a follower decodes what the zone holds",
   become(role::follower);
   tell_syncer(msg::zone_instance{"a", 8, json});
   tell_syncer(msg::zone_global{9, R"({"consul_wait_time": 30})"});
-  tell_syncer(msg::zone_synced{10});
+  tell_syncer(msg::zone_synced{10, 0});
   auto changes = take<instance_changed>();
   REQUIRE(changes.size() == 1);
   CHECK(changes[0].name == "a");
@@ -426,7 +426,7 @@ TEST_CASE_METHOD(synced_by, "syncer: unreadable content of the zone is logged",
   become(role::follower);
   tell_syncer(msg::zone_instance{"a", 8, "{"});
   tell_syncer(msg::zone_global{9, "{"});
-  tell_syncer(msg::zone_synced{10});
+  tell_syncer(msg::zone_synced{10, 0});
   const auto log = take_log();
   REQUIRE(log.size() == 2);
   CHECK(log[0].rfind("4 zone: instance a: ", 0) == 0);

@@ -200,7 +200,7 @@ TEST_CASE("system: stops at once with a blocking query in flight",
   // What comes after the end does no harm, and asks are answered.
   one.actors().set_role(role::leader);
   one.actors().kick();
-  one.actors().follow_synced(1);
+  one.actors().follow_synced(1, 0);
   CHECK(one.answer_to(one.write("a", host(1))).error != "");
 }
 
@@ -279,7 +279,7 @@ TEST_CASE("system: a write of another worker is seen without a kick",
   auto& content = leader.instances.at("a");
   follower.actors().follow_instance("a", content->revision(), content->json());
   follower.actors().follow_global(3, R"({"session_ttl": 78})");
-  follower.actors().follow_synced(4);
+  follower.actors().follow_synced(4, 0);
   CHECK(follower.wait_until([&] { return follower.revision == 4; }));
   CHECK(follower.has_port("a", 80));
   CHECK(follower.global.session_ttl == 78s);

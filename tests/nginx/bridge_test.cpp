@@ -151,6 +151,108 @@ TEST_CASE_METHOD(bridged, "bridge: a leader publishes what its actors read",
   CHECK(to_lua() == lines{"publish a", "remove a"});
 }
 
+TEST_CASE_METHOD(bridged,
+                 "bridge: a leader without a store serves what was saved, "
+                 "until the store is read",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  const auto waiting = worker().ask(ZEDCUP_ASK_SYNCED, {}, {});
+  content_found found;
+  found.saved = 1700000000;
+  found.instances.push_back(content(80, 5));
+  found.global_json = R"({"watcher_interval":1})";
+  push(found);
+  drain();
+  CHECK(port_of("a") == 80);
+  CHECK(worker().global_json() == R"({"watcher_interval":1})");
+  CHECK(to_lua() ==
+        lines{"publish a", "answer " + std::to_string(waiting) + " "});
+  CHECK(nginx().log.back() ==
+        "6 until the store is read: 1 instance of zedcup_state_dir, last "
+        "confirmed 2023-11-14 22:13:20 UTC");
+  CHECK(zone().restored == 1700000000);
+  CHECK_FALSE(worker().is_synced());
+  zedcup_ffi_state_t state{};
+  worker().state(state);
+  CHECK(state.synced == 1);
+
+  push_instance("a", 81, 9);
+  push_synced(9, {"a"});
+  push(found); // too late
+  drain();
+  CHECK(port_of("a") == 81);
+  CHECK(worker().is_synced());
+  CHECK(zone().restored == 0);
+}
+
+TEST_CASE_METHOD(bridged, "bridge: saved content that the store lacks goes",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  content_found found;
+  found.saved = 1700000000;
+  found.instances.push_back(content(80, 5));
+  push(found);
+  push_synced(9, {});
+  drain();
+  CHECK(port_of("a") == 0);
+}
+
+TEST_CASE_METHOD(bridged,
+                 "bridge: saved content of an instance is served where the "
+                 "store has nothing usable",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  content_found found;
+  found.whole = false;
+  found.saved = 1700000000;
+  found.instances.push_back(content(80, 5));
+  SECTION("before all was heard of the store") {
+    push(found);
+    push_synced(9, {"a"});
+    drain();
+    CHECK(port_of("a") == 80);
+  }
+  SECTION("after") {
+    push_synced(9, {"a"});
+    push(found);
+    drain();
+    CHECK(port_of("a") == 80);
+  }
+  SECTION("unless it is gone") {
+    push_synced(9, {});
+    push(found);
+    drain();
+    CHECK(port_of("a") == 0);
+  }
+  SECTION("unless there is any") {
+    push_instance("a", 81, 9);
+    push_synced(9, {"a"});
+    push(found);
+    drain();
+    CHECK(port_of("a") == 81);
+  }
+}
+
+TEST_CASE_METHOD(bridged, "bridge: a follower has saved content as content",
+                 "[bridge]") {
+  start();
+  const auto waiting = worker().ask(ZEDCUP_ASK_SYNCED, {}, {});
+  zone().put("a", 5, content(80, 5)->json());
+  zone().restored = 1700000000;
+  worker().look();
+  CHECK(told() == lines{"instance a 5", "restored 0"});
+  CHECK(to_lua().empty());
+  push_followed("a", 80, 5);
+  push(synced{0, std::nullopt, false, 1700000000});
+  drain();
+  CHECK(port_of("a") == 80);
+  CHECK(to_lua() == lines{"answer " + std::to_string(waiting) + " "});
+  CHECK_FALSE(worker().is_synced());
+}
+
 TEST_CASE_METHOD(bridged, "bridge: a message that fails takes no other along",
                  "[bridge]") {
   start();

@@ -26,6 +26,7 @@ void fake_zone::remove(const std::string& name) {
 }
 
 void fake_zone::set_synced(uint64_t revision) {
+  restored = 0;
   synced = revision;
   ++seq;
 }
@@ -48,8 +49,8 @@ public:
   void follow_global(uint64_t revision, std::string) override {
     tell("global " + std::to_string(revision));
   }
-  void follow_synced(uint64_t revision) override {
-    tell("synced " + std::to_string(revision));
+  void follow_synced(uint64_t revision, uint64_t restored) override {
+    tell((restored == 0 ? "synced " : "restored ") + std::to_string(revision));
   }
   void kick() override { tell("kick"); }
   void write(write_order order) override {
@@ -143,6 +144,7 @@ ngx_int_t ngx_http_zedcup_zone_read(uint64_t seen,
   state->seq = zone.seq;
   state->synced = zone.synced.has_value();
   state->synced_revision = zone.synced.value_or(0);
+  state->restored = zone.restored;
   state->kicks = zone.kicks;
   std::strncpy(state->error, zone.error.c_str(), sizeof(state->error) - 1);
   return NGX_OK;
@@ -175,6 +177,11 @@ void ngx_http_zedcup_zone_remove(const u_char* name, size_t name_len) {
 
 void ngx_http_zedcup_zone_set_synced(uint64_t revision) {
   nginx().zone.set_synced(revision);
+}
+
+void ngx_http_zedcup_zone_set_restored(uint64_t saved) {
+  nginx().zone.restored = saved;
+  ++nginx().zone.seq;
 }
 
 void ngx_http_zedcup_zone_set_error(const u_char* data, size_t len) {

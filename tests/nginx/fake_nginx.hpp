@@ -23,6 +23,7 @@ struct fake_zone {
   uint64_t seq = 1;
   uint64_t kicks = 0;
   std::optional<uint64_t> synced;
+  uint64_t restored = 0;
   std::string error;
 
   bool full = false;             ///< refuses whatever is put

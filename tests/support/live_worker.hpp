@@ -134,6 +134,7 @@ private:
   void on(outcomes_settled& m) { settled = m.number; }
   void on(feed_message&) {}
   void on(errors_kept&) {}
+  void on(content_found&) {}
   void on(log_line&) {}
 
   int wake_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
