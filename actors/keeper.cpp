@@ -44,6 +44,7 @@ struct keeper_state {
   std::string complaint; ///< of the last save, if it failed
 
   void set_role(role now) {
+    flush();
     leads = now == role::leader;
     ++generation;
     content.clear();
@@ -106,6 +107,11 @@ struct keeper_state {
     waiting = true;
     const auto rest = *last_save + save_interval - now;
     later(std::chrono::ceil<std::chrono::milliseconds>(rest), verb::save);
+  }
+
+  void flush() {
+    if (waiting)
+      save();
   }
 
   void save() {
@@ -200,6 +206,10 @@ caf::behavior keeper(caf::stateful_actor<keeper_state>* self, context_ptr ctx) {
   state.store = ctx->options.store_name();
   state.path = saved_path(ctx->options.state_dir, state.store);
   state.ctx = std::move(ctx);
+  self->set_exit_handler([=](const caf::exit_msg& ended) {
+    self->state.flush();
+    self->quit(ended.reason);
+  });
   return {
       [=](const msg::role_is& changed) { self->state.set_role(changed.now); },
       [=](const msg::keep_due& due) { self->state.on_due(due); },

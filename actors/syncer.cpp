@@ -22,12 +22,36 @@ namespace {
 constexpr std::chrono::seconds pending_patience{30};
 
 constexpr size_t longest_shown_name = 128;
+/// Of an instance, that are shown in the status; the log has all.
+constexpr size_t most_complaints = 50;
+
+/// What was found wrong with some content, until it is handed out.
+class complaints {
+public:
+  void add(const context& ctx, std::string text) {
+    ctx.log->error("{}", text);
+    if (fresh_.size() < most_complaints)
+      fresh_.push_back(std::move(text));
+  }
+
+  /// Hands out what was added since the last time, if that is news.
+  void tell(const context& ctx, const std::string& name) {
+    if (fresh_ != told_)
+      ctx.out->push(complaints_changed{name, fresh_});
+    told_ = std::exchange(fresh_, {});
+  }
+
+private:
+  std::vector<std::string> fresh_;
+  std::vector<std::string> told_;
+};
 
 /// One instance as the store last showed it.
 struct known_instance {
   std::vector<kv_entry> entries;
   std::string json;    ///< last handed out; empty: nothing usable so far
   uint64_t record = 0; ///< modify_index of the redo record that is watched
+  complaints said;
 };
 
 /// The entries of one instance: a range of the (sorted) tree.
@@ -59,6 +83,7 @@ struct syncer_state {
   uint64_t generation = 0; ///< of the role
   std::map<std::string, known_instance> known;
   std::vector<kv_entry> global_entries; ///< last complained about
+  complaints global_complaints;
   std::string global_json;
   std::string instances_prefix;
 
@@ -67,6 +92,7 @@ struct syncer_state {
     ++generation;
     known.clear();
     global_entries.clear();
+    global_complaints = {};
     global_json.clear();
     // Told so after a restart, it may have lost what it was given before.
     if (now == role::follower)
@@ -103,6 +129,7 @@ struct syncer_state {
         continue; // a new one has no entries yet, a slice has some
       mine.entries.assign(part.begin(), part.end());
       on_slice(part.name, mine, tree.revision);
+      mine.said.tell(*ctx, part.name);
     }
     forget_absent(names);
     tell_readers(msg::instances_are{names});
@@ -127,17 +154,18 @@ struct syncer_state {
                 uint64_t revision) {
     auto complaint = check_instance_name(instance);
     if (!complaint.empty()) {
-      ctx->log->error("{}{}/: {}", instances_prefix,
-                      printable(instance, longest_shown_name), complaint);
+      mine.said.add(*ctx, instances_prefix +
+                              printable(instance, longest_shown_name) +
+                              "/: " + complaint);
       return;
     }
     auto root = effective_tree(instance, mine);
     auto decoded = root ? decode_instance(instance, *root) : decoded_instance{};
-    report(instances_prefix + instance + "/", decoded.diagnostics);
+    report(instances_prefix + instance + "/", decoded.diagnostics, mine.said);
     if (!decoded.value) {
-      ctx->log->error("{}{}/: nothing usable in it, the last good content "
-                      "(if there is one) stays",
-                      instances_prefix, instance);
+      mine.said.add(*ctx, instances_prefix + instance +
+                              "/: nothing usable in it, the last good content "
+                              "(if there is one) stays");
       return;
     }
     auto content = snapshot::make(std::move(*decoded.value), revision);
@@ -174,7 +202,7 @@ struct syncer_state {
                                   known_instance& mine, const kv_entry& entry) {
     auto record = parse_pending(entry.value);
     if (!record) {
-      ctx->log->error("{}: {}", entry.key, record.error().message);
+      mine.said.add(*ctx, entry.key + ": " + record.error().message);
       return std::nullopt;
     }
     if (std::exchange(mine.record, entry.modify_index) != entry.modify_index)
@@ -215,7 +243,8 @@ struct syncer_state {
     auto decoded = decode_global(root);
     if (!same_entries(global_entries, tree_read.entries)) {
       global_entries = tree_read.entries;
-      report(head, decoded.diagnostics);
+      report(head, decoded.diagnostics, global_complaints);
+      global_complaints.tell(*ctx, "");
     }
     auto config = decoded.value.value_or(global_config{});
     auto json = to_json(config);
@@ -241,10 +270,11 @@ struct syncer_state {
                                   current == role::leader});
   }
 
-  void report(const std::string& head, const std::vector<diagnostic>& all) {
+  void report(const std::string& head, const std::vector<diagnostic>& all,
+              complaints& said) {
     for (auto& d : all) {
       if (d.severity == diagnostic::level::error)
-        ctx->log->error("{}{}: {}", head, d.path, d.message);
+        said.add(*ctx, head + d.path + ": " + d.message);
       else
         ctx->log->info("{}{}: {}", head, d.path, d.message);
     }

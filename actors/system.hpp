@@ -40,6 +40,13 @@ struct instance_changed {
   bool publish = false; ///< read from the store here: put it into the zone
 };
 
+/// What is wrong with an instance in the store now; with an empty name, with
+/// the global settings. Each text names its key. From the leader only.
+struct complaints_changed {
+  std::string name;
+  std::vector<std::string> texts; ///< empty: nothing any more
+};
+
 /// The global settings have new content.
 struct global_changed {
   uint64_t revision = 0;
@@ -159,9 +166,9 @@ struct peer_checked {
 using feed_message = std::variant<peers_changed, peers_synced, peer_checked>;
 
 using loop_message =
-    std::variant<instance_changed, global_changed, synced, store_trouble,
-                 content_found, content_wanted, write_done, host_event,
-                 errors_kept, host_done, outcomes_settled, log_line,
+    std::variant<instance_changed, complaints_changed, global_changed, synced,
+                 store_trouble, content_found, content_wanted, write_done,
+                 host_event, errors_kept, host_done, outcomes_settled, log_line,
                  feed_message>;
 
 // ---- What goes in ------------------------------------------------------

@@ -157,6 +157,8 @@ void runtime::load_zone() {
     if (seen.json) // else it never found room
       load(seen);
   note_names(content);
+  complaints_.clear();
+  complaints_json_ = content.complaints.value_or("");
   zone_seen_ = content.state.seq;
   synced_ = content.state.synced != 0;
   restored_ = content.state.restored;
@@ -241,6 +243,8 @@ void runtime::follow(zone_content content) {
       system_->follow_instance(seen.name, seen.revision, std::move(*seen.json));
   }
   trouble_ = content.state.error;
+  if (content.complaints)
+    complaints_json_ = std::move(*content.complaints);
   // Comes back behind the content that it stands for.
   following_ = content.state.synced != 0 || content.state.restored != 0;
   if (following_)
@@ -332,8 +336,10 @@ void runtime::on(global_changed& message) {
 void runtime::on(synced& message) {
   if (message.publish != leads_)
     return;
-  if (message.names)
+  if (message.names) {
     keep_only(*message.names);
+    publish_complaints();
+  }
   if (message.publish && (!synced_ || revision_ != message.revision)) {
     ngx_http_zedcup_zone_set_synced(message.revision);
     ngx_http_zedcup_worker_ring();

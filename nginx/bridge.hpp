@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +22,8 @@
 #include "nginx/zone_content.hpp"
 
 namespace zedcup {
+
+class json_writer;
 
 class runtime {
 public:
@@ -59,6 +62,12 @@ public:
   const std::string& names_json();
   const std::string& global_json() const { return global_json_; }
 
+  // ---- for people (bridge_status.cpp) --------------------------------------
+
+  /// What this worker serves and knows, as JSON; of one instance, or of all.
+  /// nullopt: there is no such instance.
+  std::optional<std::string> status(std::string_view instance);
+
 private:
   /// How long a quitting worker waits for hosts that it is about to take down.
   static constexpr ngx_msec_t settle_patience_ms = 5000;
@@ -72,6 +81,7 @@ private:
   void changed();
 
   void on(instance_changed& message);
+  void on(complaints_changed& message);
   void on(global_changed& message);
   void on(synced& message);
   void on(store_trouble& message);
@@ -91,6 +101,9 @@ private:
   void keep_only(const std::vector<std::string>& names);
   void remove_instance(const std::string& name);
   void kick();
+
+  void publish_complaints();
+  void write_status(json_writer& out, const std::string& name) const;
 
   void serve(const std::string& name, std::shared_ptr<const snapshot> content,
              bool news);
@@ -129,6 +142,10 @@ private:
   std::unordered_set<std::string> refused_;    ///< see applied_state
   /// As the leader, after the first read: what is in the store.
   std::unordered_set<std::string> store_names_;
+  /// As the leader: what is wrong in the store, by instance, and as the zone
+  /// has it.
+  std::map<std::string, std::vector<std::string>> complaints_;
+  std::string complaints_json_;
 
   waiting_asks asks_;
   uint64_t next_ask_ = 1;

@@ -73,6 +73,13 @@ public:
   bool is_marked(const std::string& instance, const pool_config& pool,
                  const host_config& host) const;
 
+  /// What is held here against the hosts of an instance, in their order.
+  struct seen_host {
+    uint32_t errors = 0; ///< within error_timeout
+    bool marked = false;
+  };
+  std::vector<seen_host> look_at(const instance_config& instance) const;
+
   /// Carries out an order on an instance with persist_errors = false; for
   /// others, its part for this node. Returns an error text, or "".
   std::string order(const host_order& wanted, std::string& payload);

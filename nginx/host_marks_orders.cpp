@@ -49,6 +49,23 @@ std::string host_marks::state_of(const std::string& instance) const {
   return state_json(state);
 }
 
+std::vector<host_marks::seen_host>
+host_marks::look_at(const instance_config& instance) const {
+  std::vector<seen_host> all;
+  locked_errors errors;
+  for (auto& pool : instance.pools)
+    for (auto& host : pool.hosts) {
+      const auto id = raw(id_of(instance.name, pool, host));
+      const auto* known = ngx_http_zedcup_errors_find(errors.get(), &id, 0);
+      seen_host seen;
+      if (known != nullptr && now_ms() - known->last < known->window)
+        seen.errors = known->count;
+      seen.marked = is_marked(instance.name, pool, host);
+      all.push_back(seen);
+    }
+  return all;
+}
+
 void host_marks::mark(const place& at) {
   const auto id = raw(id_of(at.instance->name, *at.pool, *at.host));
   bool fresh = false;

@@ -241,6 +241,17 @@ ngx_int_t zedcup_store_check(ngx_pool_t *pool, const ngx_str_t *args,
 void zedcup_store_start(void);
 
 
+/* ---- ngx_http_zedcup_status.c ------------------------------------------- */
+
+char *ngx_http_zedcup_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* In bridge_status.cpp, noexcept: the status as JSON in the pool, of one
+ * instance or (empty) of all. NGX_DECLINED: zedcup does not run in this worker;
+ * NGX_ABORT: there is no such instance; NGX_ERROR: no memory. */
+ngx_int_t zedcup_status(ngx_pool_t *pool, const ngx_str_t *instance,
+    ngx_str_t *json);
+
+
 /* ---- bridge.cpp: the actors' side, all noexcept ------------------------ */
 
 /* Takes a budget of messages from the actors.

@@ -49,6 +49,13 @@ static ngx_command_t  ngx_http_zedcup_commands[] = {
       0,
       NULL },
 
+    { ngx_string("zedcup_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_zedcup_status,
+      0,
+      0,
+      NULL },
+
     { ngx_string("zedcup"),
       NGX_HTTP_UPS_CONF|NGX_CONF_1MORE,
       ngx_http_zedcup_upstream,

@@ -1,10 +1,15 @@
 #include "nginx/zone_content.hpp"
 
 #include <exception>
+#include <string_view>
+#include <utility>
 
 namespace zedcup {
 
 namespace {
+
+/// No instance can have such a name.
+constexpr std::string_view complaints_name = "\1complaints";
 
 extern "C" void visit_zone_entry(void* ctx,
                                  const ngx_http_zedcup_zone_entry_t* entry) {
@@ -19,6 +24,10 @@ extern "C" void visit_zone_entry(void* ctx,
     seen.refused = entry->refused != 0;
     if (entry->json != nullptr)
       seen.json = text(entry->json, entry->json_len);
+    if (seen.name == complaints_name) {
+      content.complaints = std::move(seen.json);
+      return;
+    }
     content.entries.push_back(std::move(seen));
   } catch (const std::exception&) {
     content.failed = true; // we hold the zone's lock: nothing may escape
@@ -32,6 +41,14 @@ zone_content zone_content::read(uint64_t seen) {
   content.ours = ngx_http_zedcup_zone_read(seen, visit_zone_entry, &content,
                                            &content.state) == NGX_OK;
   return content;
+}
+
+void zone_content::publish_complaints(const std::string& json) {
+  const auto bytes = [](std::string_view text) {
+    return reinterpret_cast<const u_char*>(text.data());
+  };
+  (void)ngx_http_zedcup_zone_put(bytes(complaints_name), complaints_name.size(),
+                                 0, bytes(json), json.size());
 }
 
 } // namespace zedcup

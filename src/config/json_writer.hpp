@@ -23,6 +23,11 @@ public:
   void number(uint64_t value) { out_.Uint64(value); }
   void boolean(bool value) { out_.Bool(value); }
 
+  /// A value that is JSON already.
+  void raw(std::string_view json) {
+    out_.RawValue(json.data(), json.size(), rapidjson::kObjectType);
+  }
+
   /// A leaf as number, true/false or string, as it reads.
   void leaf(std::string_view text);
 

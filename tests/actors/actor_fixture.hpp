@@ -131,6 +131,9 @@ inline std::vector<std::string> actor_fixture::take_kinds() {
     std::string operator()(const instance_changed& m) {
       return "instance " + m.name;
     }
+    std::string operator()(const complaints_changed& m) {
+      return "complaints " + m.name + " " + std::to_string(m.texts.size());
+    }
     std::string operator()(const global_changed&) { return "global"; }
     std::string operator()(const synced& m) {
       return "synced " + std::to_string(m.revision);

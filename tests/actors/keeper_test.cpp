@@ -149,6 +149,23 @@ TEST_CASE_METHOD(keeper_case, "keeper: changes are written once a second",
   CHECK(kept() == lines{"a", "b", "c"});
 }
 
+TEST_CASE_METHOD(keeper_case, "keeper: a change is not lost by a quick end",
+                 "[keeper]") {
+  start();
+  show("a", 80);
+  show_names({"a"});
+  show("b", 80);
+  show_names({"a", "b"});
+  CHECK(kept() == lines{"a"});
+  SECTION("of the process") {
+    start_again();
+  }
+  SECTION("of the leadership") {
+    tell_keeper(msg::role_is{role::follower});
+  }
+  CHECK(kept() == lines{"a", "b"});
+}
+
 TEST_CASE_METHOD(keeper_case,
                  "keeper: a file that cannot be written is a warning, once, "
                  "and tried again",

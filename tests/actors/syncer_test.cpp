@@ -160,8 +160,41 @@ TEST_CASE_METHOD(synced_by,
   CHECK(log[0] == "4 zedcup/instances/a/pools/1/hosts/1/port: "
                   "expected 1..65535, got \"99999\"");
   CHECK(log[1].rfind("4 zedcup/instances/a/: nothing usable in it", 0) == 0);
+  const auto said = take<complaints_changed>();
+  REQUIRE(said.size() == 1);
+  CHECK(said[0].name == "a");
+  CHECK("4 " + said[0].texts.at(0) == log[0]);
+  CHECK("4 " + said[0].texts.at(1) == log[1]);
   read(host("a", "80"), 9);
-  CHECK(take_kinds() == lines{"synced 9"});
+  CHECK(take_kinds() == lines{"complaints a 0", "synced 9"});
+}
+
+TEST_CASE_METHOD(
+    synced_by,
+    "syncer: complaints are handed out when they change, anew in a "
+    "new role",
+    "[syncer]") {
+  const auto bad = host("a", "80") + content{{"a/pools/1/timeout", "x"}};
+  read(bad, 7);
+  CHECK(take_kinds().front() == "log zedcup/instances/a/pools/1/timeout: "
+                                "expected 1..86400000, got \"x\"");
+  read(bad + content{{"a/pools/1/max_errors", "5"}}, 8);
+  CHECK(take<complaints_changed>().empty());
+  become(role::leader);
+  take_kinds();
+  read(bad, 9);
+  CHECK(take<complaints_changed>().size() == 1);
+}
+
+TEST_CASE_METHOD(synced_by, "syncer: complaints about one instance are bounded",
+                 "[syncer]") {
+  content keys = host("a", "80");
+  for (int i = 10; i < 99; ++i)
+    keys["a/pools/1/hosts/" + std::to_string(i) + "/port"] = "x";
+  read(keys, 7);
+  const auto said = take<complaints_changed>();
+  REQUIRE(said.size() == 1);
+  CHECK(said[0].texts.size() == 50);
 }
 
 TEST_CASE_METHOD(synced_by, "syncer: a complaint is logged once per content",
@@ -200,7 +233,8 @@ TEST_CASE_METHOD(synced_by, "syncer: a bad instance name is logged and skipped",
                   "an instance name must not begin with \"_\"");
   CHECK(log[1] == "4 zedcup/instances/b\\x0a5 forged/: "
                   "an instance name is printable ASCII without \"/\"");
-  CHECK(take_kinds() == lines{"instance a", "synced 7"});
+  CHECK(take_kinds() == lines{"complaints _x 1", "instance a",
+                              "complaints b\n5 forged 1", "synced 7"});
 }
 
 TEST_CASE_METHOD(synced_by, "syncer: names that begin alike do not mix",

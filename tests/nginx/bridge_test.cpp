@@ -236,6 +236,61 @@ TEST_CASE_METHOD(bridged,
   }
 }
 
+TEST_CASE_METHOD(bridged,
+                 "bridge: what is wrong in the store is in every worker's "
+                 "status, as long as it is",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  push(complaints_changed{"web", {"port: expected 1..65535"}});
+  push(complaints_changed{"gone", {"x"}});
+  push_synced(9, {"web"});
+  drain();
+  const auto problems = R"("problems":{"web":["port: expected 1..65535"]})";
+  CHECK_THAT(*worker().status(""), Catch::Matchers::Contains(problems));
+  // Another worker, from the zone.
+  start();
+  CHECK_THAT(*worker().status(""), Catch::Matchers::Contains(problems));
+  worker().lead(true);
+  push(complaints_changed{"", {"watcher_interval: bad"}});
+  push(complaints_changed{"web", {}});
+  push_synced(10, {"web"});
+  drain();
+  CHECK_THAT(*worker().status(""),
+             Catch::Matchers::Contains(
+                 R"("problems":{"":["watcher_interval: bad"]})"));
+  push(complaints_changed{"", {}});
+  drain();
+  CHECK_THAT(*worker().status(""), !Catch::Matchers::Contains("problems"));
+  start();
+  CHECK_THAT(*worker().status(""), !Catch::Matchers::Contains("problems"));
+}
+
+TEST_CASE_METHOD(bridged, "bridge: the status of one instance, and of none",
+                 "[bridge]") {
+  start();
+  worker().lead(true);
+  CHECK(*worker().status("") ==
+        R"({"version":"0.1.0","pid":0,"worker":0,"leads":true,)"
+        R"("store":"consul 127.0.0.1:8500/zedcup","content":"none",)"
+        R"("revision":0,"zone_size":1024,"instances":[]})"
+        "\n");
+  push_instance("a", 80, 9);
+  push_synced(9, {"a"});
+  push(store_trouble{"no route"});
+  drain();
+  CHECK_THAT(
+      *worker().status("a"),
+      Catch::Matchers::Contains(
+          R"("content":"store","revision":9,"trouble":"no route",)") &&
+          Catch::Matchers::Contains(
+              R"("instances":[{"name":"a","revision":9,"pools":[{"index":1,)"
+              R"("name":"1","method":"weighted_rr","hosts":[{"index":1,)"
+              R"("name":"1","host":"10.0.0.1","port":80,"weight":1,)"
+              R"("up":true,"errors":0}]}]}])"));
+  CHECK_FALSE(worker().status("b"));
+}
+
 TEST_CASE_METHOD(bridged, "bridge: a follower has saved content as content",
                  "[bridge]") {
   start();

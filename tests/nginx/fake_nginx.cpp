@@ -179,6 +179,12 @@ void ngx_http_zedcup_zone_set_synced(uint64_t revision) {
   nginx().zone.set_synced(revision);
 }
 
+ngx_pid_t ngx_pid;
+
+void* ngx_pnalloc(ngx_pool_t*, size_t) {
+  return nullptr;
+}
+
 void ngx_http_zedcup_zone_set_restored(uint64_t saved) {
   nginx().zone.restored = saved;
   ++nginx().zone.seq;

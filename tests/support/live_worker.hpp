@@ -135,6 +135,7 @@ private:
   void on(feed_message&) {}
   void on(errors_kept&) {}
   void on(content_found&) {}
+  void on(complaints_changed&) {}
   void on(log_line&) {}
 
   int wake_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
