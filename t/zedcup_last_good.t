@@ -126,12 +126,13 @@ is(native(), 'b1=4', 'it serves on');
 --- script
 put_host(1);
 wait_for('it is kept', 5, sub { kept() =~ /"web"/ });
-for my $path (glob "$main::kept_in/content.*") {
-    open my $out, '>', $path or die $!;
-    print $out "garbage\0\xff";
-    close $out;
-}
-restart();
+restart(sub {
+    for my $path (glob "$main::kept_in/content.*") {
+        open my $out, '>', $path or die $!;
+        print $out "garbage\0\xff";
+        close $out;
+    }
+});
 wait_for('it serves', 5, sub { native() eq 'b1=4' });
 like(error_log(), qr{\[warn\] .*zedcup_state_dir: \Q$main::kept_in\E/content\.[0-9a-f]+: not a file of saved content}, 'a warning');
 put_host(1, 'other');
