@@ -305,6 +305,7 @@ ngx_http_zedcup_peers_adopt(ngx_http_zedcup_group_t *group)
 
 #if (NGX_HTTP_ZEDCUP_NATIVE_REFS)
     uscf->flags |= NGX_HTTP_UPSTREAM_MODIFY;
+
 #else
 
     /* sizes what requests note tried peers in: they live through any growth */
@@ -316,9 +317,10 @@ ngx_http_zedcup_peers_adopt(ngx_http_zedcup_group_t *group)
                                          NGX_HTTP_ZEDCUP_PEERS_MAX);
     }
 
+#endif
+
     group->init_peer = uscf->peer.init;
     uscf->peer.init = ngx_http_zedcup_peers_init_peer;
-#endif
 
     return NGX_OK;
 }

@@ -8,24 +8,6 @@
 #include "ngx_http_zedcup_peers.h"
 
 
-#if !(NGX_HTTP_ZEDCUP_NATIVE_REFS)
-
-
-/* The configuration of nginx's ngx_http_upstream_random_module, as it is from
- * 1.15.1 to 1.27.2. */
-
-typedef struct {
-    ngx_http_upstream_rr_peer_t            *peer;
-    ngx_uint_t                              range;
-} ngx_http_zedcup_range_t;
-
-
-typedef struct {
-    ngx_uint_t                              two;
-    ngx_http_zedcup_range_t                *ranges;
-} ngx_http_zedcup_random_conf_t;
-
-
 static void *
 ngx_http_zedcup_method_conf(ngx_http_zedcup_group_t *group, const char *module)
 {
@@ -42,6 +24,24 @@ ngx_http_zedcup_method_conf(ngx_http_zedcup_group_t *group, const char *module)
 
     return NULL;
 }
+
+
+#if !(NGX_HTTP_ZEDCUP_NATIVE_REFS)
+
+
+/* The configuration of nginx's ngx_http_upstream_random_module, as it is from
+ * 1.15.1 to 1.27.2. */
+
+typedef struct {
+    ngx_http_upstream_rr_peer_t            *peer;
+    ngx_uint_t                              range;
+} ngx_http_zedcup_range_t;
+
+
+typedef struct {
+    ngx_uint_t                              two;
+    ngx_http_zedcup_range_t                *ranges;
+} ngx_http_zedcup_random_conf_t;
 
 
 void
@@ -140,7 +140,17 @@ ngx_http_zedcup_method_refresh(ngx_http_zedcup_group_t *group)
 void
 ngx_http_zedcup_method_detect(ngx_http_zedcup_group_t *group)
 {
-    /* nginx sees by peers->config that there are others */
+    ngx_http_complex_value_t  *key;
+
+    /*
+     * nginx sees by peers->config that there are others. Of a hash it is not
+     * known whether it is consistent before it made its first points, in this
+     * worker; the bound on weights is for any.
+     */
+
+    key = ngx_http_zedcup_method_conf(group, "ngx_http_upstream_hash_module");
+
+    group->consistent = key && key->value.data;
 }
 
 

@@ -1,18 +1,25 @@
 /*
- * Which requests hold which peers, on an nginx that does not know it itself:
- * the upstream's init, and per request get and free, are wrapped.
+ * Requests to an upstream whose peers may change under them: the upstream's
+ * init, and per request get and free, are wrapped.
+ *
+ * Before 1.27.3, nginx does not know which requests hold which peers: that is
+ * noted here. From then on it does, but a request whose list of peers changed
+ * since its init gets none any more: here it gets one of the list as it is now.
  */
 
 #include "ngx_http_zedcup_peers.h"
 
 
-#if !(NGX_HTTP_ZEDCUP_NATIVE_REFS)
-
-
 typedef struct {
     ngx_http_zedcup_peers_t           *zp;
     ngx_http_request_t                *request;
+#if (NGX_HTTP_ZEDCUP_NATIVE_REFS)
+    ngx_http_upstream_srv_conf_t      *us;
+    ngx_uint_t                         config;  /* of the peers, at init */
+    ngx_array_t                        failed;  /* of ngx_addr_t */
+#else
     ngx_http_zedcup_peer_t            *held;
+#endif
 
     void                              *data;
     ngx_event_get_peer_pt              get;
@@ -28,25 +35,6 @@ static ngx_int_t ngx_http_zedcup_get_peer(ngx_peer_connection_t *pc,
     void *data);
 static void ngx_http_zedcup_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
-
-
-static void
-ngx_http_zedcup_busy(ngx_http_zedcup_peers_t *zp, uint32_t busy)
-{
-    __atomic_store_n(&zp->busy[ngx_worker], busy, __ATOMIC_SEQ_CST);
-}
-
-
-static void
-ngx_http_zedcup_hold(ngx_http_zedcup_peer_t *own, int32_t n)
-{
-    uint32_t  *hold;
-
-    hold = &own->holds[ngx_worker];
-
-    /* only this worker writes it */
-    __atomic_store_n(hold, *hold + n, __ATOMIC_SEQ_CST);
-}
 
 
 #if (NGX_SSL || NGX_COMPAT)
@@ -98,6 +86,28 @@ ngx_http_zedcup_wrap_peer(ngx_peer_connection_t *pc,
     }
 
 #endif
+}
+
+
+#if !(NGX_HTTP_ZEDCUP_NATIVE_REFS)
+
+
+static void
+ngx_http_zedcup_busy(ngx_http_zedcup_peers_t *zp, uint32_t busy)
+{
+    __atomic_store_n(&zp->busy[ngx_worker], busy, __ATOMIC_SEQ_CST);
+}
+
+
+static void
+ngx_http_zedcup_hold(ngx_http_zedcup_peer_t *own, int32_t n)
+{
+    uint32_t  *hold;
+
+    hold = &own->holds[ngx_worker];
+
+    /* only this worker writes it */
+    __atomic_store_n(hold, *hold + n, __ATOMIC_SEQ_CST);
 }
 
 
@@ -251,6 +261,192 @@ ngx_http_zedcup_free_peer(ngx_peer_connection_t *pc, void *data,
     if (last) {
         ngx_http_zedcup_peers_reap(zp);
     }
+}
+
+
+#else
+
+
+/* Changes may come as fast as they like: so often in a row they are followed. */
+#define NGX_HTTP_ZEDCUP_INITS  16
+
+
+static ngx_uint_t
+ngx_http_zedcup_peers_config(ngx_http_zedcup_peers_t *zp)
+{
+    return __atomic_load_n(zp->peers.config, __ATOMIC_SEQ_CST);
+}
+
+
+/* nginx's own init, for the peers as they are. It is also what makes the points
+ * of a consistent hash and the like fit them. */
+
+static ngx_int_t
+ngx_http_zedcup_init_again(ngx_http_zedcup_peer_data_t *pd)
+{
+    ngx_http_request_t  *r;
+
+    r = pd->request;
+
+    pd->config = ngx_http_zedcup_peers_config(pd->zp);
+
+    if (pd->zp->group->init_peer(r, pd->us) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_zedcup_wrap_peer(&r->upstream->peer, pd);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_zedcup_peers_init_peer(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_http_zedcup_peer_data_t  *pd;
+
+    pd = ngx_pcalloc(r->pool, sizeof(ngx_http_zedcup_peer_data_t));
+    if (pd == NULL) {
+        return NGX_ERROR;
+    }
+
+    pd->zp = us->peer.data;
+    pd->request = r;
+    pd->us = us;
+
+    return ngx_http_zedcup_init_again(pd);
+}
+
+
+static ngx_uint_t
+ngx_http_zedcup_has_failed(ngx_http_zedcup_peer_data_t *pd,
+    ngx_peer_connection_t *pc)
+{
+    ngx_uint_t   i;
+    ngx_addr_t  *addr;
+
+    addr = pd->failed.elts;
+
+    for (i = 0; i < pd->failed.nelts; i++) {
+        if (ngx_cmp_sockaddr(addr[i].sockaddr, addr[i].socklen, pc->sockaddr,
+                             pc->socklen, 1)
+            == NGX_OK)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* One that did not fail this request: nginx forgets with each init. */
+
+static ngx_int_t
+ngx_http_zedcup_get_fresh(ngx_http_zedcup_peer_data_t *pd,
+    ngx_peer_connection_t *pc)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  i, tries;
+
+    tries = pc->tries;
+
+    for (i = 0; i <= pd->failed.nelts; i++) {
+
+        rc = pd->get(pc, pd->data);
+
+        /* one that is connected already is as good as any */
+
+        if (rc != NGX_OK || !ngx_http_zedcup_has_failed(pd, pc)) {
+            return rc;
+        }
+
+        pd->free(pc, pd->data, NGX_PEER_NEXT);
+        pc->tries = tries;
+        pc->sockaddr = NULL;
+    }
+
+    return NGX_BUSY;
+}
+
+
+static ngx_int_t
+ngx_http_zedcup_get_peer(ngx_peer_connection_t *pc, void *data)
+{
+    ngx_http_zedcup_peer_data_t  *pd = data;
+
+    ngx_int_t   rc;
+    ngx_uint_t  i, tries;
+
+    tries = pc->tries;
+
+    for (i = 0; i < NGX_HTTP_ZEDCUP_INITS; i++) {
+
+        if (pd->config == ngx_http_zedcup_peers_config(pd->zp)) {
+            rc = ngx_http_zedcup_get_fresh(pd, pc);
+
+            if (rc != NGX_BUSY
+                || pd->config == ngx_http_zedcup_peers_config(pd->zp))
+            {
+                return rc;
+            }
+        }
+
+        if (ngx_http_zedcup_init_again(pd) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        pc->tries = tries;
+    }
+
+    return NGX_BUSY;
+}
+
+
+static void
+ngx_http_zedcup_note_failed(ngx_http_zedcup_peer_data_t *pd,
+    ngx_peer_connection_t *pc)
+{
+    ngx_addr_t  *addr;
+    ngx_pool_t  *pool;
+
+    pool = pd->request->pool;
+
+    if (pd->failed.elts == NULL
+        && ngx_array_init(&pd->failed, pool, 4, sizeof(ngx_addr_t)) != NGX_OK)
+    {
+        return;
+    }
+
+    addr = ngx_array_push(&pd->failed);
+    if (addr == NULL) {
+        return;
+    }
+
+    addr->socklen = pc->socklen;
+    addr->sockaddr = ngx_palloc(pool, pc->socklen);
+
+    if (addr->sockaddr == NULL) {
+        pd->failed.nelts--;
+        return;
+    }
+
+    ngx_memcpy(addr->sockaddr, pc->sockaddr, pc->socklen);
+}
+
+
+static void
+ngx_http_zedcup_free_peer(ngx_peer_connection_t *pc, void *data,
+    ngx_uint_t state)
+{
+    ngx_http_zedcup_peer_data_t  *pd = data;
+
+    if ((state & (NGX_PEER_FAILED|NGX_PEER_NEXT)) && pc->sockaddr) {
+        ngx_http_zedcup_note_failed(pd, pc);
+    }
+
+    pd->free(pc, pd->data, state);
 }
 
 
