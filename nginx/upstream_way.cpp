@@ -412,13 +412,7 @@ void zedcup_way_names(zedcup_way_t* way, ngx_str_t* instance, ngx_str_t* pool,
 }
 
 void zedcup_way_tls_name(zedcup_way_t* way, ngx_str_t* name) {
-  auto& config = way->config();
-  auto& host = config.pools[way->at.pool].hosts[way->at.host].address;
-  *name = {0, nullptr};
-  if (config.ssl && !config.ssl->sni_name.empty())
-    *name = view_of(config.ssl->sni_name);
-  else if (way->target_of(way->at).is_name())
-    *name = view_of(host);
+  *name = view_of(way->target_of(way->at).tls_name());
 }
 
 void** zedcup_way_session(zedcup_way_t* way) {
