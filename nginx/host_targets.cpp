@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <arpa/inet.h>
 #include <cctype>
+#include <cstddef>
 #include <cstring>
 #include <fstream>
 #include <map>
 #include <sstream>
 #include <sys/un.h>
+
+#include "util/hash.hpp"
 
 namespace zedcup {
 
@@ -94,6 +97,23 @@ bool fill(std::string_view address, uint16_t port, host_address& out) {
   return fill_v4(address, port, out);
 }
 
+/// `keepalive` tells connections apart by the bytes of a socket address alone,
+/// and would use one whose certificate was for another name. So the name goes
+/// where the kernel does not look.
+void mark(host_address& at, uint64_t with) {
+  auto* bytes = reinterpret_cast<char*>(&at.socket);
+  if (at.socket.ss_family == AF_INET)
+    std::memcpy(bytes + offsetof(sockaddr_in, sin_zero), &with, sizeof(with));
+  else if (at.socket.ss_family == AF_INET6)
+    std::memcpy(bytes + offsetof(sockaddr_in6, sin6_flowinfo), &with,
+                sizeof(sockaddr_in6::sin6_flowinfo));
+  else if (std::strlen(bytes + offsetof(sockaddr_un, sun_path)) + 1 +
+               sizeof(with) <=
+           sizeof(sockaddr_un::sun_path))
+    std::memcpy(bytes + sizeof(sockaddr_un) - sizeof(with), &with,
+                sizeof(with));
+}
+
 /// The strings have their place now.
 void name_all(address_list& list) {
   for (auto& one : list) {
@@ -105,13 +125,17 @@ void name_all(address_list& list) {
 
 } // namespace
 
-host_target::host_target(const host_config& host, ngx_resolver_t* resolver,
-                         ngx_msec_t timeout)
-    : address_(host.address), port_(host.port),
+host_target::host_target(const host_config& host, const std::string& tls_name,
+                         ngx_resolver_t* resolver, ngx_msec_t timeout)
+    : address_(host.address), port_(host.port), tls_name_(tls_name),
       addresses_(std::make_shared<address_list>()) {
   host_address numeric;
-  is_name_ = !fill(address_, port_, numeric);
-  if (!is_name_) {
+  const bool is_name = !fill(address_, port_, numeric);
+  if (is_name && tls_name_.empty())
+    tls_name_ = address_;
+  mark_ = tls_name_.empty() ? 0 : hash_key(lower(tls_name_));
+  if (!is_name) {
+    mark(numeric, mark_);
     addresses_->push_back(numeric);
   } else if (const auto* known = known_host(address_)) {
     for (auto& text : *known)
@@ -131,8 +155,10 @@ host_target::~host_target() {
 
 void host_target::add(std::string_view address) {
   host_address one;
-  if (fill(address, port_, one))
+  if (fill(address, port_, one)) {
+    mark(one, mark_);
     addresses_->push_back(std::move(one));
+  }
 }
 
 void host_target::take_answer() {
@@ -192,8 +218,9 @@ target_set::make(const registry::handle& fresh, const registry::handle* old,
         hosts.push_back(std::move(same->second));
         known.erase(same);
       } else {
-        hosts.push_back(std::make_shared<host_target>(host, zmcf->resolver,
-                                                      zmcf->resolver_timeout));
+        hosts.push_back(std::make_shared<host_target>(
+            host, config.ssl ? config.ssl->sni_name : std::string(),
+            zmcf->resolver, zmcf->resolver_timeout));
       }
     }
   }

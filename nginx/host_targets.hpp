@@ -25,8 +25,10 @@ using address_list = std::vector<host_address>;
 
 class host_target {
 public:
-  host_target(const host_config& host, ngx_resolver_t* resolver,
-              ngx_msec_t timeout);
+  /// @param tls_name what its certificate must be for; empty: nothing of its
+  ///   own. Connections that nginx keeps are not shared over different ones.
+  host_target(const host_config& host, const std::string& tls_name,
+              ngx_resolver_t* resolver, ngx_msec_t timeout);
   ~host_target();
   host_target(const host_target&) = delete;
   host_target& operator=(const host_target&) = delete;
@@ -44,8 +46,8 @@ public:
 
   void** session() { return &session_; }
 
-  /// Given by a name, not by a number or a path.
-  bool is_name() const { return is_name_; }
+  /// What its certificate must be for; empty: nothing of its own.
+  const std::string& tls_name() const { return tls_name_; }
 
 private:
   void take_answer();
@@ -53,11 +55,12 @@ private:
 
   std::string address_;
   uint16_t port_;
+  std::string tls_name_;
+  uint64_t mark_ = 0; ///< see mark() in host_targets.cpp
   std::shared_ptr<address_list> addresses_;
   size_t turn_ = 0;
   zedcup_name_t* name_ = nullptr; ///< null: there is nothing to ask
   uint32_t version_ = 0;
-  bool is_name_ = false;
   void* session_ = nullptr;
 };
 

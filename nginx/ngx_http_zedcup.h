@@ -195,6 +195,7 @@ ngx_int_t ngx_http_zedcup_channels_open(ngx_cycle_t *cycle,
 ngx_int_t ngx_http_zedcup_worker_start(ngx_http_zedcup_main_conf_t *zmcf);
 ngx_uint_t ngx_http_zedcup_worker_leads(void);
 void ngx_http_zedcup_worker_stop(void);
+void ngx_http_zedcup_worker_leave(void);
 
 /* Makes the loop call zedcup_bridge_drain() soon. Any thread. */
 void ngx_http_zedcup_worker_wake(void);

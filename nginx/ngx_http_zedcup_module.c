@@ -291,5 +291,8 @@ ngx_http_zedcup_exit_process(ngx_cycle_t *cycle)
 
     if (zedcup_bridge_stop() == NGX_OK) {
         ngx_http_zedcup_worker_stop();
+
+    } else {
+        ngx_http_zedcup_worker_leave();
     }
 }

@@ -340,7 +340,7 @@ ngx_http_zedcup_upstream_init_peer(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    ngx_http_set_ctx(r, peer->open ? peer->way : NULL, ngx_http_zedcup_module);
+    ngx_http_set_ctx(r, peer, ngx_http_zedcup_module);
 
     u = r->upstream;
 
@@ -354,6 +354,56 @@ ngx_http_zedcup_upstream_init_peer(ngx_http_request_t *r,
 #endif
 
     return NGX_OK;
+}
+
+
+/* A redirect clears the contexts of a request, but not its pool, which it
+ * shares with subrequests. */
+
+static ngx_http_zedcup_peer_t *
+ngx_http_zedcup_upstream_peer(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t      *cln;
+    ngx_http_zedcup_peer_t  *peer;
+
+    peer = ngx_http_get_module_ctx(r, ngx_http_zedcup_module);
+
+    if (peer) {
+        return peer;
+    }
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler != ngx_http_zedcup_upstream_cleanup) {
+            continue;
+        }
+
+        peer = cln->data;
+
+        if (peer->request == r) {
+            return peer;
+        }
+    }
+
+    return NULL;
+}
+
+
+zedcup_way_t *
+ngx_http_zedcup_upstream_way(ngx_http_request_t *r,
+    ngx_http_zedcup_upstream_t **conf)
+{
+    ngx_http_zedcup_peer_t  *peer;
+
+    peer = ngx_http_zedcup_upstream_peer(r);
+
+    if (peer == NULL || !peer->open) {
+        return NULL;
+    }
+
+    *conf = peer->conf;
+
+    return peer->way;
 }
 
 
@@ -378,6 +428,10 @@ ngx_http_zedcup_upstream_get_peer(ngx_peer_connection_t *pc, void *data)
     pc->sockaddr = target.sockaddr;
     pc->socklen = target.socklen;
     pc->name = target.name;
+
+    if (pc->tries > 1 && zedcup_way_is_last(peer->way)) {
+        pc->tries = 1;
+    }
 
 #if (NGX_HTTP_SSL)
 
@@ -445,7 +499,7 @@ ngx_http_zedcup_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_http_zedcup_peer_t  *peer = data;
 
     ngx_int_t             header_ms;
-    ngx_uint_t            how, status;
+    ngx_uint_t            how, status, counts;
     ngx_http_upstream_t  *u;
 
     if (!peer->open) {
@@ -463,9 +517,11 @@ ngx_http_zedcup_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
         header_ms = u->state->header_time;
     }
 
-    if (zedcup_way_ended(peer->way, how, status, header_ms)
-        && pc->tries)
-    {
+    counts = zedcup_way_ended(peer->way, how, status, header_ms);
+
+    /* who limits tries means each connection, also to one host's addresses */
+
+    if ((counts || u->conf->next_upstream_tries) && pc->tries) {
         pc->tries--;
     }
 }

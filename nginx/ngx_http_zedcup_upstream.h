@@ -76,6 +76,10 @@ ngx_int_t zedcup_way_next(zedcup_way_t *way, zedcup_target_t *target);
 ngx_uint_t zedcup_way_ended(zedcup_way_t *way, ngx_uint_t how,
     ngx_uint_t status, ngx_int_t header_ms);
 
+/* Whether no host could follow the one under way: the last answer is passed on,
+ * bad or not. */
+ngx_uint_t zedcup_way_is_last(zedcup_way_t *way);
+
 /* Of the host tried last; empty texts before. */
 void zedcup_way_names(zedcup_way_t *way, ngx_str_t *instance, ngx_str_t *pool,
     ngx_str_t *host);
@@ -86,7 +90,8 @@ void zedcup_way_tls_name(zedcup_way_t *way, ngx_str_t *name);
 /* The TLS session kept for the host, an SSL_SESSION; NULL: none. */
 void **zedcup_way_session(zedcup_way_t *way);
 
-/* The 16 hex digits that stand for the host in a cookie; 0: it has them. */
+/* The 16 hex digits that stand for the host in a cookie; 0: the client has them,
+ * or no host serves. */
 ngx_uint_t zedcup_way_cookie(zedcup_way_t *way, u_char *text);
 
 
@@ -94,6 +99,10 @@ ngx_uint_t zedcup_way_cookie(zedcup_way_t *way, u_char *text);
 
 char *ngx_http_zedcup_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_int_t ngx_http_zedcup_upstream_variables(ngx_conf_t *cf);
+
+/* The way of a request, also after an internal redirect; NULL: it has none. */
+zedcup_way_t *ngx_http_zedcup_upstream_way(ngx_http_request_t *r,
+    ngx_http_zedcup_upstream_t **conf);
 
 /* Makes responses pass by the one that sets cookies; once a configuration. */
 void ngx_http_zedcup_upstream_filter(void);

@@ -59,10 +59,11 @@ static ngx_int_t
 ngx_http_zedcup_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
 {
-    ngx_str_t      texts[3];
-    zedcup_way_t  *way;
+    ngx_str_t                    texts[3];
+    zedcup_way_t                *way;
+    ngx_http_zedcup_upstream_t  *zucf;
 
-    way = ngx_http_get_module_ctx(r, ngx_http_zedcup_module);
+    way = ngx_http_zedcup_upstream_way(r, &zucf);
 
     if (way == NULL) {
         v->not_found = 1;
@@ -137,18 +138,9 @@ ngx_http_zedcup_header_filter(ngx_http_request_t *r)
     zedcup_way_t                *way;
     ngx_http_zedcup_upstream_t  *zucf;
 
-    way = ngx_http_get_module_ctx(r, ngx_http_zedcup_module);
+    way = ngx_http_zedcup_upstream_way(r, &zucf);
 
-    if (way == NULL || r->upstream == NULL || r->upstream->upstream == NULL
-        || r->upstream->upstream->srv_conf == NULL)
-    {
-        return ngx_http_next_header_filter(r);
-    }
-
-    zucf = ngx_http_conf_upstream_srv_conf(r->upstream->upstream,
-                                           ngx_http_zedcup_module);
-
-    if (zucf->sticky.len && zedcup_way_cookie(way, value)
+    if (way && zucf->sticky.len && zedcup_way_cookie(way, value)
         && ngx_http_zedcup_set_cookie(r, &zucf->sticky, value) != NGX_OK)
     {
         return NGX_ERROR;

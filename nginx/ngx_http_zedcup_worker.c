@@ -208,6 +208,26 @@ ngx_http_zedcup_worker_stop(void)
 }
 
 
+/* for an exit while threads still write to the descriptors, which stay open:
+ * nginx would take its connections for leaks and say so at level alert */
+
+void
+ngx_http_zedcup_worker_leave(void)
+{
+    ngx_http_zedcup_worker_t  *w;
+
+    w = &ngx_http_zedcup_worker;
+
+    if (w->outbox) {
+        w->outbox->fd = (ngx_socket_t) -1;
+    }
+
+    if (w->bell) {
+        w->bell->fd = (ngx_socket_t) -1;
+    }
+}
+
+
 static ngx_connection_t *
 ngx_http_zedcup_watch(int fd, ngx_event_handler_pt handler)
 {

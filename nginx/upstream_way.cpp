@@ -1,6 +1,7 @@
 // One request's way through the hosts of an instance, on behalf of nginx's own
 // proxy: pools in order, hosts by the pool's method, and what comes of each
 // attempt to the same counters as those of a handler.
+#include <algorithm>
 #include <charconv>
 #include <ctime>
 #include <new>
@@ -95,6 +96,8 @@ struct zedcup_way_s {
   }
 
   std::optional<place> pick_in(uint32_t pool);
+  balancer::request wanted_of(uint32_t pool);
+  bool is_last();
   bool go_to(place there, zedcup_target_t& target);
   std::optional<uint32_t> sticky_in(uint32_t pool,
                                     const balancer::request& wanted);
@@ -112,13 +115,14 @@ struct zedcup_way_s {
   size_t address = 0;
   place at{0, 0};       ///< the host under way, or the last that was
   bool reached = false; ///< `at` is one
+  bool failed = false;  ///< it did not serve the request
   bool counted = false; ///< it was reported as started
   bool again = false;   ///< the next attempt is another address of it
   uint32_t repeats = 0; ///< such attempts
   uint64_t begun_us = 0;
   uint64_t key = 0;
   std::optional<uint64_t> cookie; ///< the client's
-  std::vector<uint32_t> tried;    ///< of pool `at.pool`
+  std::vector<uint32_t> tried;    ///< what wanted_of() points at
   std::vector<place> tried_all;   ///< of all
   std::vector<suspect> suspects;
 };
@@ -135,15 +139,29 @@ zedcup_way_s::sticky_in(uint32_t pool, const balancer::request& wanted) {
   return std::nullopt;
 }
 
-std::optional<place> zedcup_way_s::pick_in(uint32_t pool) {
-  if (!tried_all.empty()) {
-    tried.clear();
-    for (auto& one : tried_all)
-      if (one.pool == pool)
-        tried.push_back(one.host);
+balancer::request zedcup_way_s::wanted_of(uint32_t pool) {
+  tried.clear();
+  for (auto& one : tried_all)
+    if (one.pool == pool)
+      tried.push_back(one.host);
+  return {tried.data(), tried.size(), key, ngx_current_msec};
+}
+
+/// The first host or the second tells, as a rule.
+bool zedcup_way_s::is_last() {
+  for (uint32_t pool = 0; pool < balancers.size(); ++pool) {
+    const auto wanted = wanted_of(pool);
+    for (uint32_t host = 0; host < targets.pools[pool].size(); ++host)
+      if ((pool != at.pool || host != at.host) &&
+          balancers[pool].can_take(host, wanted) &&
+          !target_of({pool, host}).addresses()->empty())
+        return false;
   }
-  const balancer::request wanted{tried.data(), tried.size(), key,
-                                 ngx_current_msec};
+  return true;
+}
+
+std::optional<place> zedcup_way_s::pick_in(uint32_t pool) {
+  const auto wanted = wanted_of(pool);
   auto host = cookie ? sticky_in(pool, wanted) : std::nullopt;
   if (!host)
     host = balancers[pool].pick(wanted);
@@ -167,6 +185,7 @@ bool zedcup_way_s::go_to(place there, zedcup_target_t& target) {
   target = {reinterpret_cast<sockaddr*>(&chosen.socket), chosen.length,
             &chosen.name};
   reached = true;
+  failed = false;
   if (balancers[there.pool].wants_reports()) {
     balancers[there.pool].started(there.host);
     counted = true;
@@ -224,11 +243,17 @@ void zedcup_way_s::settle_suspects(bool good) {
   suspects.clear();
 }
 
+/// One that others found dead too is not tried again in this request, which may
+/// be allowed a single try.
 bool zedcup_way_s::try_another_address() {
   if (addresses->size() < 2)
     return false;
   (*addresses)[address].avoided_until = ngx_current_msec + avoided_ms;
-  return ++repeats < std::min<size_t>(addresses->size(), addresses_a_host);
+  const bool alive =
+      std::any_of(addresses->begin(), addresses->end(), [](auto& one) {
+        return one.avoided_until <= ngx_current_msec;
+      });
+  return alive && ++repeats < addresses_a_host;
 }
 
 bool zedcup_way_s::ended(ngx_uint_t how, ngx_uint_t status,
@@ -237,6 +262,7 @@ bool zedcup_way_s::ended(ngx_uint_t how, ngx_uint_t status,
   if (how != ZEDCUP_WAY_STALE)
     report(answered, header_ms);
   finish();
+  failed = how != ZEDCUP_WAY_DONE;
   const auto& pool = config().pools[at.pool];
   switch (how) {
   case ZEDCUP_WAY_DONE:
@@ -361,6 +387,11 @@ ngx_int_t zedcup_way_next(zedcup_way_t* way, zedcup_target_t* target) {
   return guarded(ngx_int_t{NGX_BUSY}, [&] { return way->next(*target); });
 }
 
+ngx_uint_t zedcup_way_is_last(zedcup_way_t* way) {
+  return guarded(ngx_uint_t{0},
+                 [&]() -> ngx_uint_t { return way->is_last() ? 1 : 0; });
+}
+
 ngx_uint_t zedcup_way_ended(zedcup_way_t* way, ngx_uint_t how,
                             ngx_uint_t status, ngx_int_t header_ms) {
   return guarded(ngx_uint_t{1}, [&]() -> ngx_uint_t {
@@ -381,13 +412,7 @@ void zedcup_way_names(zedcup_way_t* way, ngx_str_t* instance, ngx_str_t* pool,
 }
 
 void zedcup_way_tls_name(zedcup_way_t* way, ngx_str_t* name) {
-  auto& config = way->config();
-  auto& host = config.pools[way->at.pool].hosts[way->at.host].address;
-  *name = {0, nullptr};
-  if (config.ssl && !config.ssl->sni_name.empty())
-    *name = view_of(config.ssl->sni_name);
-  else if (way->target_of(way->at).is_name())
-    *name = view_of(host);
+  *name = view_of(way->target_of(way->at).tls_name());
 }
 
 void** zedcup_way_session(zedcup_way_t* way) {
@@ -396,7 +421,7 @@ void** zedcup_way_session(zedcup_way_t* way) {
 
 ngx_uint_t zedcup_way_cookie(zedcup_way_t* way, u_char* text) {
   static constexpr char digits[] = "0123456789abcdef";
-  if (!way->reached)
+  if (!way->reached || way->failed)
     return 0;
   const uint64_t value = way->cookie_of(way->at);
   if (way->cookie == value)

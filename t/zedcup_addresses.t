@@ -104,25 +104,3 @@ file: connection refused
 six: connection refused
 --- no_error_log
 [alert]
-
-
-
-=== TEST 4: hosts of all kinds in one pool take turns, and a bad status goes on to another kind
---- lua
-local dir = "$TEST_NGINX_SOCKET_DIR"
-f.configure("web", { { host = "unix:" .. dir .. "/a.sock" }, { host = "::1", port = $TEST_NGINX_BACKEND_PORT },
-                     { host = "127.0.0.1", port = $TEST_NGINX_BACKEND_PORT2 } })
-local counts = { 0, 0, 0 }
-for i = 1, 30 do
-    local body = f.ask(zedcup.create_handler("web"))
-    local kind = body:find("^unix") and 1 or body:find("^::1") and 2 or 3
-    counts[kind] = counts[kind] + 1
-end
-f.say(unpack(counts))
-local handler, tried = zedcup.create_handler("web"), 0
-handler:bind("host_request_error", function() tried = tried + 1 end)
-local res, err = handler:request({ path = "/500" })
-f.say(res.status, err, tried)
---- response_body
-10 10 10
-500 status code 500 3

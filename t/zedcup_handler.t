@@ -8,68 +8,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: three equal hosts, 30 requests: 10 each and never twice in a row
---- backends: 3
---- lua
-f.configure("web", f.hosts(3))
-f.say(f.tally("web", 30))
-f.say(f.ask(zedcup.create_handler("web")))
---- response_body
-b1=10 b2=10 b3=10 false
-b1 200 nil
-
-
-
-=== TEST 2: weights 1, 1 and 10 over 120 requests; 100 of another host are spread out
---- backends: 3
---- lua
-f.configure("web", f.hosts(3, function(i) return { weight = i == 3 and 10 or 1 } end))
-f.say(f.tally("web", 120))
-local run, longest = 0, 0
-for _ = 1, 12 do
-    local who = f.ask(zedcup.create_handler("web"))
-    run = who == "b3" and run + 1 or 0
-    longest = math.max(longest, run)
-end
-f.say(longest < 10)
---- response_body
-b1=10 b2=10 b3=100 true
-true
-
-
-
-=== TEST 3: the next pool only when the one before has no usable host
---- backends: 4
---- lua
-local h = f.hosts(4)
-local dead = { name = "dead", host = "127.0.0.1", port = $TEST_NGINX_CLOSED_PORT }
-local function try(...)
-    assert(zedcup.configure_instance("web", { pools = { ... } }))
-    f.say((f.tally("web", 6)))
-end
-try({ hosts = { h[1], h[2] } }, { hosts = { h[3], h[4] } })
-try({ up = false, hosts = { h[1], h[2] } }, { hosts = { h[3], h[4] } })
-try({ hosts = {} }, { hosts = { h[3] } })
-try({ hosts = { dead } }, { hosts = { h[3] } })
-h[1].up = false
-try({ hosts = { h[1], h[2] } }, { hosts = { h[3] } })
-h[2].up = false
-try({ hosts = { h[1], h[2] } }, { hosts = { h[3] } })
-try({ hosts = { h[1] } }, { hosts = { h[2] } }, { up = false, hosts = { h[3] } })
-try({ hosts = { dead } }, { up = false, hosts = { h[3] } })
---- response_body
-b1=3 b2=3
-b3=3 b4=3
-b3=6
-b3=6
-b2=6
-b3=6
-ERROR: No available upstream hosts=6
-ERROR: No available upstream hosts=6
-
-
-
-=== TEST 4: a refused connection goes on to the next host in the same request
+=== TEST 1: a refused connection goes on to the next host in the same request
 --- backends: 2
 --- lua
 local h = f.hosts(2)
@@ -88,7 +27,7 @@ b1=6 b2=6 false
 
 
 
-=== TEST 5: a host that does not accept is left after the pool's connect time-out
+=== TEST 2: a host that does not accept is left after the pool's connect time-out
 --- backends: 1
 --- lua
 f.configure("web", { { name = "hole", host = "127.0.0.1", port = $TEST_NGINX_EXTRA_PORT }, f.hosts(1)[1] },
@@ -113,7 +52,7 @@ is(body_of('/t'), "b1 200 nil\ntimeout true", 'went on');
 
 
 
-=== TEST 6: failed hosts are remembered over the handlers of one request, not longer
+=== TEST 3: failed hosts are remembered over the handlers of one request, not longer
 --- backends: 1
 --- config
 location = /try {
@@ -149,7 +88,7 @@ No available upstream hosts
 
 
 
-=== TEST 7: without a usable host: nil and the documented text
+=== TEST 4: without a usable host: nil and the documented text
 --- lua
 f.configure("web", { { host = "127.0.0.1", port = $TEST_NGINX_CLOSED_PORT } })
 local handler = zedcup.create_handler("web")
@@ -167,7 +106,7 @@ nil not connected
 
 
 
-=== TEST 8: what is repeated after bytes were sent, and what is not
+=== TEST 5: what is repeated after bytes were sent, and what is not
 --- http_config
 server {
     listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT4;
@@ -231,7 +170,7 @@ POST, an iterator, refused: POST /echo xy 0 0
 
 
 
-=== TEST 9: answers that count as failures go on to another host
+=== TEST 6: answers that count as failures go on to another host
 --- http_config
 server { listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT3; location / { return 500 "bad3"; } }
 server { listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT4; location / { return 503 "bad4"; } }
@@ -288,7 +227,7 @@ bad4 503 status code 503
 
 
 
-=== TEST 10: the connection of the last bad answer is usable; a better one closes it
+=== TEST 7: the connection of the last bad answer is usable; a better one closes it
 --- http_config
 server { listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT4;
     location / { return 500 "$connection $connection_requests"; } }
@@ -310,7 +249,7 @@ nil not connected
 
 
 
-=== TEST 11: bad arguments are refused before anything is sent, and no host is blamed
+=== TEST 8: bad arguments are refused before anything is sent, and no host is blamed
 --- backends: 2
 --- lua
 f.configure("web", f.hosts(2))
@@ -343,7 +282,7 @@ b1=\d+ b2=\d+ \w+$
 
 
 
-=== TEST 12: a body iterator that fails is not the host's doing
+=== TEST 9: a body iterator that fails is not the host's doing
 --- backends: 2
 --- lua
 f.configure("web", f.hosts(2))
@@ -364,7 +303,7 @@ nil body iterator: returned a table
 
 
 
-=== TEST 13: connections are kept and reused, closed where asked
+=== TEST 10: connections are kept and reused, closed where asked
 --- backends: 1
 --- lua
 f.configure("web", f.hosts(1))
@@ -400,7 +339,7 @@ b1 1 0 1
 
 
 
-=== TEST 14: several requests over one handler
+=== TEST 11: several requests over one handler
 --- backends: 2
 --- lua
 f.configure("web", f.hosts(2))
@@ -426,7 +365,7 @@ GET /echo  200 nil
 
 
 
-=== TEST 15: a pooled connection that its host closed does not fail a GET, nor blame the host
+=== TEST 12: a pooled connection that its host closed does not fail a GET, nor blame the host
 --- config
 location = /configure {
     content_by_lua_block {
@@ -464,7 +403,7 @@ stop_server($server);
 
 
 
-=== TEST 16: a kept connection that is closed under the request: once more for a GET, not for a POST
+=== TEST 13: a kept connection that is closed under the request: once more for a GET, not for a POST
 --- http_config
 server {
     listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT4;
@@ -498,7 +437,7 @@ POST ERROR: closed nil 3 host_connect -, host_request_error closed
 
 
 
-=== TEST 17: connect() gives a connected cosocket, its own or the caller's
+=== TEST 14: connect() gives a connected cosocket, its own or the caller's
 --- backends: 1
 --- lua
 local port = f.hosts(1)[1].port
@@ -539,7 +478,7 @@ nil sock: expected a cosocket or a client with connect and set_timeout
 
 
 
-=== TEST 18: a client driver in the manner of lua-resty-redis, failing in its several ways
+=== TEST 15: a client driver in the manner of lua-resty-redis, failing in its several ways
 --- backends: 1
 --- lua
 local dead = { name = "dead", host = "127.0.0.1", port = $TEST_NGINX_CLOSED_PORT }
@@ -616,7 +555,7 @@ nil the client driver has no close
 
 
 
-=== TEST 19: unix sockets and IPv6
+=== TEST 16: unix sockets and IPv6
 --- http_config
 server { listen unix:$TEST_NGINX_SOCKET_DIR/b.sock; location / { return 200 "unix $http_host"; } }
 server { listen [::1]:$TEST_NGINX_BACKEND_PORT; location / { return 200 "v6 $http_host"; } }
@@ -638,7 +577,7 @@ true 2
 
 
 
-=== TEST 20: time-outs of the pool and of the caller
+=== TEST 17: time-outs of the pool and of the caller
 --- http_config
 server {
     listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT4;
@@ -685,7 +624,7 @@ b1 200 nil
 
 
 
-=== TEST 21: a proxy: request and answer passed on, with bodies plain, chunked and large
+=== TEST 18: a proxy: request and answer passed on, with bodies plain, chunked and large
 --- http_config
 client_max_body_size 30m;
 server {
@@ -766,7 +705,7 @@ try("DELETE", "/p/x")
 
 
 
-=== TEST 22: get_client_body_reader() as the body of a request
+=== TEST 19: get_client_body_reader() as the body of a request
 --- backends: 1
 --- config
 location = /up {
@@ -798,7 +737,7 @@ nil bad chunk size
 
 
 
-=== TEST 23: in the place of a resty-http object
+=== TEST 20: in the place of a resty-http object
 --- backends: 1
 --- lua
 -- what code written for lua-resty-http does with its object
@@ -825,7 +764,7 @@ f.say(user(zedcup.create_handler("web")))
 
 
 
-=== TEST 24: config() is the caller's own copy
+=== TEST 21: config() is the caller's own copy
 --- backends: 2
 --- lua
 f.configure("web", f.hosts(2))
@@ -851,7 +790,7 @@ true true
 
 
 
-=== TEST 25: a rewrite during a request leaves the handler what it began with
+=== TEST 22: a rewrite during a request leaves the handler what it began with
 --- backends: 2
 --- lua
 local h = f.hosts(2)
@@ -865,20 +804,3 @@ f.say(handler:config().pools[1].hosts[1].name)
 b1 200 nil
 b1 b2 200 nil
 b1
-
-
-
-=== TEST 26: the rotation goes on across changes of the content
---- backends: 3
---- lua
-local h = f.hosts(3)
-f.configure("web", h)
-local order = {}
-for i = 1, 12 do
-    order[i] = f.ask(zedcup.create_handler("web"))
-    -- something that is not a host changes each time
-    f.configure("web", h, { timeout = 1000 + i })
-end
-f.say(table.concat(order, " "))
---- response_body
-b1 b2 b3 b1 b2 b3 b1 b2 b3 b1 b2 b3

@@ -39,108 +39,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: three addresses share their host's weight, turn by turn
---- lua
-local dns = require("dns_fixture")
-local port = $TEST_NGINX_BACKEND_PORT
-dns.set("three.test 60 127.0.0.1", "three.test 60 127.0.0.2", "three.test 60 127.0.0.3")
-f.configure("web", { { name = "a", host = "three.test", port = port } })
-f.ask(zedcup.create_handler("web"))     -- resolves
-f.say(f.tally("web", 30))
-f.say((f.ask(zedcup.create_handler("web"), { path = "/host" }):gsub(port, "PORT")))
--- beside another host: that one gets as much as the three together
-f.configure("web", { { name = "a", host = "Three.test", port = port },
-                     { name = "b", host = "::1", port = port } })
-f.say(f.tally("web", 30))
-f.say(f.tally("web", 30))
-f.say(dns.asked("three.test"))
---- response_body
-127.0.0.1=10 127.0.0.2=10 127.0.0.3=10 false
-three.test:PORT
-127.0.0.1=5 127.0.0.2=5 127.0.0.3=5 ::1=15 false
-127.0.0.1=5 127.0.0.2=5 127.0.0.3=5 ::1=15 false
-2
-
-
-
-=== TEST 2: records that change are followed when their time is over, without a failed request
---- lua
-local dns = require("dns_fixture")
-dns.set("moving.test 1 127.0.0.1")
-f.configure("web", { { name = "a", host = "moving.test", port = $TEST_NGINX_BACKEND_PORT } })
-f.say((f.ask(zedcup.create_handler("web"))))
-local failed = 0
-local function becomes(...)
-    local want = {}
-    for _, address in ipairs({ ... }) do want[address] = true end
-    f.wait(8, function()
-        local seen = {}
-        for _ = 1, 6 do
-            local who, status = f.ask(zedcup.create_handler("web"))
-            if status ~= 200 then failed = failed + 1 end
-            seen[who] = true
-        end
-        for address in pairs(want) do if not seen[address] then return false end end
-        for address in pairs(seen) do if not want[address] then return false end end
-        return true
-    end)
-    f.say(...)
-end
-dns.set("moving.test 1 127.0.0.2", "moving.test 1 127.0.0.3")
-becomes("127.0.0.2", "127.0.0.3")
-dns.set("moving.test 1 ::1", "moving.test 1 127.0.0.3")
-becomes("127.0.0.3", "::1")
--- also in a view made anew
-f.configure("web", { { name = "new", host = "moving.test", port = $TEST_NGINX_BACKEND_PORT } })
-becomes("127.0.0.3", "::1")
-f.say("failed", failed)
---- response_body
-127.0.0.1
-127.0.0.2 127.0.0.3
-127.0.0.3 ::1
-127.0.0.3 ::1
-failed 0
---- timeout: 30
-
-
-
-=== TEST 3: a name that goes, or a server that falls silent, leaves the last addresses
---- http_config
-resolver_timeout 1s;
---- lua
-local dns = require("dns_fixture")
-dns.set("going.test 1 127.0.0.2", "mute.test 1 127.0.0.3")
-f.configure("web", { { host = "going.test", port = $TEST_NGINX_BACKEND_PORT } })
-f.configure("mute", { { host = "mute.test", port = $TEST_NGINX_BACKEND_PORT } })
-f.say((f.ask(zedcup.create_handler("web"))), (f.ask(zedcup.create_handler("mute"))))
-f.say((f.ask(zedcup.create_handler("web"))), (f.ask(zedcup.create_handler("mute"))))
-local gone, mute = dns.asked("going.test"), dns.asked("mute.test")
-dns.set("mute.test silent")
-f.wait(12, function() return dns.asked("going.test") > gone + 2 and dns.asked("mute.test") > mute + 2 end)
--- also over a change of the instance and a collection
-f.configure("web", { { name = "x", host = "going.test", port = $TEST_NGINX_BACKEND_PORT } })
-f.configure("mute", { { name = "x", host = "mute.test", port = $TEST_NGINX_BACKEND_PORT } })
-zedcup.create_handler("web") zedcup.create_handler("mute")
-collectgarbage() collectgarbage()
-f.say((f.ask(zedcup.create_handler("web"))), (f.ask(zedcup.create_handler("mute"))))
--- and it comes back
-dns.set("going.test 60 127.0.0.1", "mute.test 60 127.0.0.1")
-f.wait(15, function()
-    return f.ask(zedcup.create_handler("web")) == "127.0.0.1" and f.ask(zedcup.create_handler("mute")) == "127.0.0.1"
-end)
-f.say("back")
---- response_body
-127.0.0.2 127.0.0.3
-127.0.0.2 127.0.0.3
-127.0.0.2 127.0.0.3
-back
---- error_log eval
-qr/\[warn\].*zedcup: "going.test" could not be resolved \(3: Host not found\); its last addresses stay/
---- timeout: 40
-
-
-
-=== TEST 4: a name that does not exist fails its host only, and is found once it does
+=== TEST 1: a name that does not exist fails its host only, and is found once it does
 --- lua
 local dns = require("dns_fixture")
 dns.set()
@@ -166,24 +65,7 @@ found
 
 
 
-=== TEST 5: one dead address of three fails no request and blames nobody
---- lua
-local dns = require("dns_fixture")
-dns.set("three.test 60 127.0.0.1", "three.test 60 127.0.0.9", "three.test 60 127.0.0.3")
-f.configure("web", { { name = "a", host = "three.test", port = $TEST_NGINX_BACKEND_PORT } })
-local blamed = 0
-zedcup.bind("host_connect_error", function() blamed = blamed + 1 end)
-f.ask(zedcup.create_handler("web"))
-f.forget()
-f.say(f.tally("web", 30))
-f.say("blamed", blamed)
---- response_body
-127.0.0.1=15 127.0.0.3=15 false
-blamed 0
-
-
-
-=== TEST 6: a host whose addresses are all dead is blamed once, and the next one serves
+=== TEST 2: a host whose addresses are all dead is blamed once, and the next one serves
 --- lua
 local dns = require("dns_fixture")
 dns.set("dead.test 60 127.0.0.8", "dead.test 60 127.0.0.9")
@@ -206,7 +88,7 @@ a: connection refused, a: connection refused, a: connection refused, a: connecti
 
 
 
-=== TEST 7: without a resolver the error says what is missing; names of /etc/hosts need none
+=== TEST 3: without a resolver the error says what is missing; names of /etc/hosts need none
 --- http_config
 # no resolver
 --- lua
@@ -226,7 +108,7 @@ ERROR: No available upstream hosts no resolver defined to resolve "web.test": ng
 
 
 
-=== TEST 8: TLS to a name: the name is sent and checked whichever address is taken
+=== TEST 4: TLS to a name: the name is sent and checked whichever address is taken
 --- http_config
 lua_ssl_trusted_certificate $TEST_NGINX_CERT_DIR/web.test.crt;
 server {
@@ -266,7 +148,7 @@ TLS handshake: certificate host mismatch
 
 
 
-=== TEST 9: connect() of a client of another module takes its addresses in turn too
+=== TEST 5: connect() of a client of another module takes its addresses in turn too
 --- lua
 local dns = require("dns_fixture")
 dns.set("three.test 60 127.0.0.1", "three.test 60 127.0.0.2", "three.test 60 127.0.0.3")
@@ -286,7 +168,7 @@ f.say(table.concat(seen, " "))
 
 
 
-=== TEST 10: workers come and go while a name is being asked for
+=== TEST 6: workers come and go while a name is being asked for
 --- http_config
 resolver_timeout 30s;
 --- config
@@ -319,7 +201,7 @@ unlike(error_log(), qr/exited on signal|segfault/, 'every worker left in peace')
 
 
 
-=== TEST 11: a name that is given up while it is being asked for
+=== TEST 7: a name that is given up while it is being asked for
 --- http_config
 resolver_timeout 1s;
 --- lua

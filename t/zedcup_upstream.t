@@ -79,32 +79,7 @@ is($after, $before, 'it is not tried any more');
 
 
 
-=== TEST 3: pools in order; the next only when the one before has no usable host
---- backends: 3
---- config
-location = /set {
-    content_by_lua_block {
-        local f = require("zedcup_fixture")
-        local h = f.hosts(3)
-        local dead = { name = "dead", host = "127.0.0.1", port = $TEST_NGINX_CLOSED_PORT }
-        local one = ({ up = { h[1], h[2] }, dead = { dead }, none = {} })[ngx.var.arg_first]
-        local ok, err = require("zedcup").configure_instance("web", { pools = {
-            { up = ngx.var.arg_pool ~= "down", hosts = one }, { hosts = { h[3] } } } })
-        ngx.print(ok and "ok" or err)
-    }
-}
---- script
-for (['first=up', 'b1=3 b2=3'], ['first=dead', 'b3=6'], ['first=none', 'b3=6'],
-     ['first=up&pool=down', 'b3=6'], ['first=up', 'b1=3 b2=3']) {
-    is(body_of("/set?$_->[0]"), 'ok', "set $_->[0]");
-    is(asked(6), $_->[1], $_->[0]);
-}
---- no_error_log
-[alert]
-
-
-
-=== TEST 4: an unknown instance and an empty one are 502, with a line that says why
+=== TEST 3: an unknown instance and an empty one are 502, with a line that says why
 --- script
 wait_for('unknown', 5, sub {
     is(asked(1), '502=1', 'a bad gateway');
@@ -122,7 +97,7 @@ location = /empty {
 
 
 
-=== TEST 5: a bad status goes on as proxy_next_upstream says, and counts when another answers well
+=== TEST 4: a bad status goes on as proxy_next_upstream says, and counts when another answers well
 --- backends: 2
 --- config
 location /next/ {
@@ -146,7 +121,7 @@ is(asked(6), 'b1=3 b2=3', 'nobody is blamed');
 
 
 
-=== TEST 6: hash by a key, by the client's address; a method of the upstream's own
+=== TEST 5: hash by a key, by the client's address; a method of the upstream's own
 --- backends: 3
 --- http_config
 upstream app { zedcup web method=hash key=$arg_user; keepalive 8; }
@@ -168,7 +143,7 @@ is(asked(6, '/turns/'), 'b1=2 b2=2 b3=2', 'another upstream of the same instance
 
 
 
-=== TEST 7: sticky: a cookie leads back to its host as long as that serves
+=== TEST 6: sticky: a cookie leads back to its host as long as that serves
 --- backends: 3
 --- http_config
 upstream app { zedcup web sticky=route; keepalive 8; }
@@ -196,32 +171,7 @@ like($other->{headers}{'set-cookie'}, qr/^route=/, 'and sticks from now on');
 
 
 
-=== TEST 8: a host at its max_conns gets no more until one ends
---- config
-location = /set { content_by_lua_block { local f = require("zedcup_fixture")
-    f.configure("web", { { name = "slow", host = "127.0.0.1", port = $TEST_NGINX_EXTRA_PORT } }, { max_conns = 2 }) ngx.print("ok") } }
-location = /many { content_by_lua_block {
-    local threads, got = {}, {}
-    for i = 1, 5 do threads[i] = ngx.thread.spawn(function()
-        local c = require("zedcup.http").new()
-        c:set_timeouts(1000, 3000, 3000)
-        local res, err = c:request_uri("http://127.0.0.1:$TEST_NGINX_SERVER_PORT/app/", { keepalive = false })
-        got[i] = res and res.status or err end) end
-    for i = 1, 5 do ngx.thread.wait(threads[i]) end
-    table.sort(got)
-    ngx.print(table.concat(got, " ")) } }
---- http_config
-server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; location / { content_by_lua_block { ngx.sleep(0.5) ngx.print("slow") } } }
---- script
-is(body_of('/set'), 'ok', 'configured');
-is(body_of('/many'), '200 200 502 502 502', 'two at a time');
-is(body_of('/many'), '200 200 502 502 502', 'their places are free again');
---- no_error_log
-[alert]
-
-
-
-=== TEST 9: keepalive: connections are kept and used again
+=== TEST 7: keepalive: connections are kept and used again
 --- backends: 2
 --- http_config
 upstream app { zedcup web; keepalive 8; }
@@ -235,7 +185,7 @@ like(asked(2, '/app/connections'), qr/b1 4=1 b2 4=1/, 'the same two');
 
 
 
-=== TEST 10: server beside zedcup is an error
+=== TEST 8: server beside zedcup is an error
 --- http_config
 upstream app { zedcup web; server 127.0.0.1:1; }
 --- lua
@@ -246,7 +196,7 @@ ngx.say("ok")
 
 
 
-=== TEST 11: keepalive before zedcup is an error
+=== TEST 9: keepalive before zedcup is an error
 --- http_config
 upstream app { keepalive 4; zedcup web; }
 --- lua
@@ -257,7 +207,7 @@ ngx.say("ok")
 
 
 
-=== TEST 12: an unknown method is an error
+=== TEST 10: an unknown method is an error
 --- http_config
 upstream app { zedcup web method=fair; }
 --- lua
@@ -268,7 +218,7 @@ invalid "method=fair": expected weighted_rr, hash, least_conn, ewma or random
 
 
 
-=== TEST 13: host names, of /etc/hosts; IPv6 and unix sockets
+=== TEST 11: host names, of /etc/hosts; IPv6 and unix sockets
 --- backends: 1
 --- http_config
 server { listen unix:$TEST_NGINX_SOCKET_DIR/up.sock; location / { return 200 "unix"; } }
@@ -284,7 +234,7 @@ is(asked(4), 'b1=2 unix=2', 'both');
 
 
 
-=== TEST 14: through reloads and changes under way nothing fails
+=== TEST 12: through reloads and changes under way nothing fails
 --- backends: 3
 --- lua
 f.configure("web", f.hosts(tonumber(ngx.var.arg_n) or 3))
@@ -302,7 +252,7 @@ for my $round (1 .. 3) {
 
 
 
-=== TEST 15: zedcup_store and Lua of one store: one runtime, and Lua hears of all
+=== TEST 13: zedcup_store and Lua of one store: one runtime, and Lua hears of all
 --- backends: 2
 --- http_config
 zedcup_store embedded:$TEST_NGINX_STORE_PATH prefix=$TEST_NGINX_PREFIX;
@@ -319,20 +269,20 @@ is(body_of('/t'), 'b1=2 b2=2 false', 'and the handler');
 
 
 
-=== TEST 16: zedcup_store and Lua of two stores: Lua is told
+=== TEST 14: zedcup_store and Lua of two stores: Lua is told
 --- http_config
 zedcup_store embedded:$TEST_NGINX_STORE_PATH prefix=another;
 --- lua
 local ok, err = zedcup.run_workers()
 f.say(ok, (err:gsub("embedded /[^ :]+:", "embedded FILE:")))
 --- response_body
-nil this worker follows embedded FILE:another already, and not embedded FILE:zedcup-test/t16: zedcup_store and zedcup.init() must name one store
+nil this worker follows embedded FILE:another already, and not embedded FILE:zedcup-test/t14: zedcup_store and zedcup.init() must name one store
 --- no_error_log
 [alert]
 
 
 
-=== TEST 17: an answer whose head breaks off, never ends or is none counts against its host
+=== TEST 15: an answer whose head breaks off, never ends or is none counts against its host
 --- backends: 1
 --- config
 location = /next { proxy_pass http://app/; proxy_read_timeout 200ms; proxy_next_upstream error timeout invalid_header; }
@@ -367,7 +317,7 @@ for my $what (sort keys %heads) {
 
 
 
-=== TEST 18: the variables name what a request was sent to, not what could not be asked for
+=== TEST 16: the variables name what a request was sent to, not what could not be asked for
 --- lua
 f.configure("web", { { name = "dead", host = "127.0.0.1", port = $TEST_NGINX_CLOSED_PORT },
     { name = "unknown", host = "unknown.invalid", port = 1 } }, { name = "main", max_errors = 100 })

@@ -1,4 +1,4 @@
-# Several workers: all follow what one wrote, through reloads, killed workers
+# Several workers: all follow what one wrote; leaders, changed stores, killed workers
 # and a store that is away; and the zone that they share.
 BEGIN { $ENV{TEST_NGINX_LOG_LEVEL} = 'notice' }
 use lib 't/lib';
@@ -82,22 +82,7 @@ wait_for('gone in every worker', 5, sub { all_say('/who', qr/^no such instance: 
 
 
 
-=== TEST 2: each worker begins at another host
---- script
-like(body_of('/write?n=4'), qr/ ok$/, 'written');
-wait_for('every worker has it', 5, sub { all_say('/list', qr/web/) });
-# each_worker may ask a worker more than once: the first answers count
-my (%first, $end);
-$end = Time::HiRes::time() + 5;
-while (keys %first < 4 && Time::HiRes::time() < $end) {
-    my $answer = HTTP::Tiny->new(keep_alive => 0)->get("http://127.0.0.1:$TEST_NGINX_EXTRA_PORT/who");
-    $first{$1} //= $2 if $answer->{content} =~ /^(\d+) (b\d)/;
-}
-is(join(' ', sort values %first), 'b1 b2 b3 b4', 'all different');
-
-
-
-=== TEST 3: every worker can write, at the same time, to one SQLite file
+=== TEST 2: every worker can write, at the same time, to one SQLite file
 --- config
 location = /many {
     content_by_lua_block {
@@ -126,24 +111,7 @@ wait_for('every worker has them', 5, sub { all_say('/list', qr/^i0,i1,i2,i3,i4 /
 
 
 
-=== TEST 4: a reload keeps the content and serves at once, without the store as well
---- store: consul
---- script
-like(body_of('/write?n=1'), qr/ ok$/, 'written');
-wait_for('every worker serves it', 5, sub { all_say('/who', qr/^b1$/) });
-consul_stop();
-for my $round (1 .. 3) {
-    reload();
-    my $seen = each_worker('/who');
-    is(join(' ', sort values %$seen), 'b1 b1 b1 b1', "round $round: all serve");
-}
-consul_start();
-consul_put('instances/web/pools/1/hosts/1/port', $TEST_NGINX_BACKEND_PORT3);
-wait_for('and follow again', 15, sub { all_say('/who', qr/^b3$/) });
-
-
-
-=== TEST 5: the leader is killed: another takes over and changes keep coming
+=== TEST 3: the leader is killed: another takes over and changes keep coming
 --- store: consul
 --- script
 like(body_of('/write?n=1'), qr/ ok$/, 'written');
@@ -167,28 +135,7 @@ exited on signal 9
 
 
 
-=== TEST 6: a worker that is killed while the store is away has its content back at once
---- store: consul
---- script
-like(body_of('/write?n=1'), qr/ ok$/, 'written');
-wait_for('every worker serves it', 5, sub { all_say('/who', qr/^b1$/) });
-consul_stop();
-my $leader = leader_pid();
-for my $victim (worker_pids()) {
-    kill KILL => $victim;
-    wait_for('respawned', 5, sub { 4 == worker_pids() && !grep { $_ == $victim } worker_pids() });
-    is(join(' ', sort values %{ each_worker('/who') }), 'b1 b1 b1 b1', 'all serve');
-}
-isnt(leader_pid(), $leader, 'the leader was among them');
---- error_log
-[alert]
-exited on signal 9
---- no_error_log
-[emerg]
-
-
-
-=== TEST 7: a reload to another prefix, or to no store: nothing of the old one is served
+=== TEST 4: a reload to another prefix, or to no store: nothing of the old one is served
 --- store: consul
 --- script
 like(body_of('/write?n=1'), qr/ ok$/, 'written');
@@ -211,7 +158,7 @@ wait_for('and back', 5, sub { all_say('/who', qr/^b1$/) });
 
 
 
-=== TEST 8: a request that outlives a reload finishes, and can still write
+=== TEST 5: a request that outlives a reload finishes, and can still write
 --- store: consul
 --- script
 like(body_of('/write?n=1'), qr/ ok$/, 'written');
@@ -234,33 +181,7 @@ wait_for('and the old workers leave', 5, sub { 4 == worker_pids() });
 
 
 
-=== TEST 9: requests during ten reloads: none fails
---- store: embedded
---- script
-like(body_of('/write?n=4'), qr/ ok$/, 'written');
-pipe(my $in, my $out) or die;
-my $pid = fork() // die;
-if (!$pid) {
-    my ($good, $bad, $stop) = (0, '', 0);
-    $SIG{TERM} = sub { $stop = 1 };
-    alarm 40;
-    until ($stop) {
-        my ($status, $body) = get('/who');
-        $body =~ /^\d+ b[1-4]$/ ? $good++ : ($bad .= "$status $body;");
-    }
-    syswrite $out, "$good $bad";
-    POSIX::_exit(0);
-}
-close $out;
-reload() for 1 .. 10;
-kill TERM => $pid;
-my $result = <$in>;
-waitpid $pid, 0;
-like($result, qr/^\d{2,} $/, 'only answers of the backends');
-
-
-
-=== TEST 10: a zone that is too small is an error with the size; what served stays
+=== TEST 6: a zone that is too small is an error with the size; what served stays
 --- main_config
 worker_rlimit_nofile 4096;
 --- http_config
@@ -289,7 +210,7 @@ wait_for('and followed', 5, sub { all_say('/who', qr/^b3$/) });
 
 
 
-=== TEST 11: zedcup_zone: a size below the least
+=== TEST 7: zedcup_zone: a size below the least
 --- store: none
 --- http_config
 zedcup_zone 63k;
@@ -302,7 +223,7 @@ size "63k" is too small, at least 64k are needed
 
 
 
-=== TEST 12: zedcup_zone: no size
+=== TEST 8: zedcup_zone: no size
 --- store: none
 --- http_config
 zedcup_zone large;
@@ -315,7 +236,7 @@ invalid size "large"
 
 
 
-=== TEST 13: zedcup_zone: twice
+=== TEST 9: zedcup_zone: twice
 --- store: none
 --- http_config
 zedcup_zone 1m;
@@ -329,7 +250,7 @@ zedcup_zone 2m;
 
 
 
-=== TEST 14: zedcup_zone: without a value
+=== TEST 10: zedcup_zone: without a value
 --- store: none
 --- http_config
 zedcup_zone;
@@ -342,7 +263,7 @@ invalid number of arguments in "zedcup_zone" directive
 
 
 
-=== TEST 15: zedcup_zone: not in a server
+=== TEST 11: zedcup_zone: not in a server
 --- store: none
 --- config
 zedcup_zone 1m;
@@ -354,7 +275,7 @@ zedcup_zone 1m;
 
 
 
-=== TEST 16: zedcup_zone: a reload to another size starts from the store
+=== TEST 12: zedcup_zone: a reload to another size starts from the store
 --- store: consul
 --- http_config
 zedcup_zone 1m;

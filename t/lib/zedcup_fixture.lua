@@ -313,6 +313,18 @@ function _M.note_events()
 end
 
 
+--- host_down and host_up go into the log, each once for a callback's scope.
+function _M.log_events()
+    for _, scope in ipairs({ "cluster", "node", "worker" }) do
+        for _, event in ipairs({ "host_down", "host_up" }) do
+            require("zedcup").bind(event, function(_, data)
+                ngx.log(ngx.NOTICE, "told: ", event, " ", scope, " ", data.host._idx)
+            end, { scope = scope })
+        end
+    end
+end
+
+
 --- What was told so far, in this worker.
 function _M.events()
     return table.concat(told, " | ")
