@@ -367,7 +367,8 @@ my @held = map {
     print $s "GET /foo HTTP/1.0\r\n\r\n"; $s } 1 .. 4;
 wait_for('two are held', 20, sub { body_of('/state') eq '2 0 / 0' });
 is(body_of('/out'), 'true', 'removed');
-is(body_of('/state'), '0 / 1', 'held still');
+# from 1.27.3 on nginx keeps it, and zedcup does not know
+is(body_of('/state'), nginx_from('1.27.3') ? '0 / 0' : '0 / 1', 'held still');
 my ($pid) = worker_pids();
 kill KILL => $pid;
 wait_for('given back', 20, sub { body_of('/state') eq '0 / 0' });

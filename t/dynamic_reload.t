@@ -144,7 +144,7 @@ ok($ENV{ZEDCUP_PRELOAD} || $late < $early + 1024, "the master has not grown ($ea
 --- script
 is(lua('return d.remove_peer(z, b(1))'), 'true', 'before');
 # the address is taken: found out once the zones are there
-my $other = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $ENV{TEST_NGINX_EXTRA_PORT}, Listen => 1);
+my $other = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $ENV{TEST_NGINX_EXTRA_PORT}, Listen => 1, ReuseAddr => 1) or die $!;
 edit_conf(sub { s/(upstream foo)/server { listen 127.0.0.1:$ENV{TEST_NGINX_EXTRA_PORT}; } $1/ });
 kill HUP => master_pid();
 wait_for('the reload fails', 10, sub { error_log() =~ /still could not bind/ });
@@ -183,15 +183,6 @@ lua('d.add_peer(z, b(4), { weight = 5, max_conns = 9, drain = true, backup = tru
 my $want = 'b2 fail_timeout=3; b3 weight=3; b4 weight=5 max_conns=9 drain=true backup=true';
 is(show(), $want, 'edited');
 wait_for('written', 5, sub { -s $file && !glob("$dir/*.tmp") });
-sub restart {
-    my $pid = master_pid();
-    kill QUIT => $pid;
-    wait_for('stopped', 10, sub { !kill 0 => $pid });
-    $_[0]->() if $_[0];
-    local $ENV{LD_PRELOAD} = $ENV{ZEDCUP_PRELOAD} if $ENV{ZEDCUP_PRELOAD};
-    system("$Test::Nginx::Util::NginxBinary -p $Test::Nginx::Util::ServRoot/ -c $Test::Nginx::Util::ConfFile > /dev/null 2>&1");
-    wait_for('started', 10, sub { (get('/show'))[0] == 200 });
-}
 restart();
 is(show(), $want, 'restarted');
 lua('d.remove_peer(z, b(4))');

@@ -6,7 +6,7 @@ use ZedcupStore;
 certificate('ca.example');
 certificate('address.example', san => 'IP:127.0.0.1', signed_by => 'ca.example');
 certificate('named.example', signed_by => 'ca.example');
-certificate('ended.example', ended => 1, signed_by => 'ca.example');
+certificate('ended.example', san => 'IP:127.0.0.1', ended => 1, signed_by => 'ca.example');
 certificate('client.example', signed_by => 'ca.example');
 
 our $servers = <<'END';
@@ -129,7 +129,8 @@ pools[1].hosts[4] fails its health check
 
 === TEST 3: without ca_cert a private authority blames no host, and is named once
 --- lua
-configure("address", true, { 1, 2, 3 })
+-- (2 has another name: whether that or the authority is said first is libcurl's)
+configure("address", true, { 1, 4, 3 })
 local function lines()
     local log, n = io.open(ngx.config.prefix() .. "logs/error.log"), 0
     for line in log:lines() do

@@ -196,7 +196,8 @@ ngx.say("ok")
 
 
 
-=== TEST 9: keepalive before zedcup is an error
+=== TEST 9: keepalive before zedcup is an error, where nginx minds the order
+--- skip_nginx: 3: >= 1.29.7
 --- http_config
 upstream app { keepalive 4; zedcup web; }
 --- lua

@@ -80,6 +80,8 @@ location = /set { content_by_lua_block {
         ssl = ngx.var.arg_sni and { sni_name = ngx.var.arg_sni },
         pools = { { hosts = f.hosts(2, function() return { weight = ngx.var.arg_weight } end) } } })
     ngx.print(ok and "ok" or err) } }
+# from nginx 1.29.7 on connections are kept otherwise
+proxy_set_header Connection close;
 location = /on { proxy_pass https://app/; proxy_ssl_session_reuse on; }
 location = /off { proxy_pass https://app/; proxy_ssl_session_reuse off; }
 --- script
@@ -107,9 +109,8 @@ upstream app { zedcup web; }
 upstream kept { zedcup web; keepalive 8; }
 --- config
 proxy_http_version 1.1;
-proxy_set_header Connection "";
-location = /app { proxy_pass https://app/; }
-location = /kept { proxy_pass https://kept/; }
+location = /app { proxy_pass https://app/; proxy_set_header Connection close; }
+location = /kept { proxy_pass https://kept/; proxy_set_header Connection ""; }
 --- lua
 f.configure("web", f.hosts(2))
 f.say("ok")

@@ -104,7 +104,7 @@ END {
 
 use Test::Nginx::Socket -Base;
 
-our @EXPORT = qw(certificate);
+our @EXPORT = qw(certificate nginx_from);
 
 log_level($ENV{TEST_NGINX_LOG_LEVEL});
 no_long_string();
@@ -123,6 +123,14 @@ add_block_preprocessor(sub {
 END
     $block->set_value('request', 'GET /t') if !defined $block->request;
 });
+
+# Whether nginx is that version or later: for where nginx itself differs.
+sub nginx_from ($) {
+    my @wanted = split /\./, shift;
+    my ($is) = `$ENV{TEST_NGINX_BINARY} -v 2>&1` =~ m{/(\d+\.\d+\.\d+)};
+    my @is = split /\./, $is;
+    return ($is[0] <=> $wanted[0] || $is[1] <=> $wanted[1] || $is[2] <=> $wanted[2]) >= 0;
+}
 
 sub _write_file ($$) {
     my ($path, $text) = @_;
