@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # Propagation into an nginx without Lua, seen from outside: prints how many
-# milliseconds after the start of a change each worker's requests went by it.
+# milliseconds after the start of a change each worker's requests went by it, and
+# as "put MS" when the store itself answered.
 #
 #   propagation_plain.pl NGINX_PORT WORKERS ROUNDS STORE STORE_PORT PORT PORT
 #
@@ -71,42 +72,61 @@ sub settle {
     $text =~ m{\AHTTP/1.. 200} or die "the store says: $text\n";
 }
 
-# One request on each of these; the times of those that went to that port.
+# One request on each of these; the times of those that went to that port. The
+# store's socket is watched meanwhile: $answered is when it had something to say.
+my $answered;
+
 sub look {
-    my ($open, $port) = @_;
-    my $select = IO::Select->new(values %$open);
+    my ($open, $port, $writer) = @_;
+    my $select = IO::Select->new(values %$open, defined $answered ? () : $writer);
     my %pid_of = map { $open->{$_} => $_ } keys %$open;
     my %seen;
     send_request($_) for values %$open;
-    while ($select->count) {
+    while (%pid_of) {
         my @ready = $select->can_read(5) or die "nginx does not answer\n";
         for my $socket (@ready) {
-            my (undef, $body) = read_answer($socket);
-            $seen{ $pid_of{$socket} } = now() if $body eq $port;
             $select->remove($socket);
+            if ($socket == $writer) {
+                $answered = now();
+                next;
+            }
+            my (undef, $body) = read_answer($socket);
+            my $pid = delete $pid_of{$socket};
+            $seen{$pid} = now() if $body eq $port;
         }
     }
     return \%seen;
 }
 
+# Until that time.
+sub rest {
+    my ($until, $writer) = @_;
+    my $ms = $until - now();
+    if ($ms > 0 && !defined $answered && IO::Select->new($writer)->can_read($ms / 1000)) {
+        $answered = now();
+        $ms = $until - $answered;
+    }
+    sleep $ms / 1000 if $ms > 0;
+}
+
 sub follow {
     my ($all, $port) = @_;
     my $writer = connection($store_port);
-    my $before = now();
     my %open = %$all;
-    put($writer, $port);
     my @took;
+    undef $answered;
+    my $before = now();
+    put($writer, $port);
     while (%open) {
         my $began = now();
-        my $seen = look(\%open, $port);
+        my $seen = look(\%open, $port, $writer);
         push @took, map { $_ - $before } values %$seen;
         delete @open{ keys %$seen };
         die "a worker did not follow within 5 s\n" if now() - $before > 5000;
-        my $rest = 1 - (now() - $began);
-        sleep $rest / 1000 if %open && $rest > 0;
+        rest($began + 1, $writer) if %open;
     }
     settle($writer);
-    return @took;
+    return (($answered // now()) - $before, @took);
 }
 
 my $first = connection($store_port);
@@ -114,7 +134,9 @@ put($first, $ports[0]);
 settle($first);
 my $all = connect_workers();
 for my $round (1 .. $rounds) {
-    printf "%.3f\n", $_ for follow($all, $ports[$round % 2]);
+    my ($put, @took) = follow($all, $ports[$round % 2]);
+    printf "put %.3f\n", $put;
+    printf "%.3f\n", $_ for @took;
     # not in step with anybody's timer
     sleep 0.003 + rand 0.02;
 }
