@@ -10,7 +10,7 @@ set -eu
 lasts=${1:-3}
 top=$(cd "$(dirname "$0")/../.." && pwd)
 . "$top/tests/support/load.sh"
-nodes='front plain' clients=4
+nodes='front plain' clients=2
 
 start_consul
 put config/watcher_interval 1

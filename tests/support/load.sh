@@ -128,7 +128,7 @@ ask_around() { # NODE TEXT
     while [ "$i" -lt 400 ]; do
         curl -sI -m 5 "$(url "$1")/marker" | tr -d '\r' | sed -n 's/^X-Says: //p' >> "$work/said"
         i=$((i + 1))
-        [ $((i % 10)) -ne 0 ] || ! everybody_said "$1" "$2" || return 0
+        [ $((i % 4)) -ne 0 ] || ! everybody_said "$1" "$2" || return 0
     done
     return 1
 }
