@@ -97,11 +97,11 @@ leader() {
 
 # Who answers sixty requests, or whatever status came instead, sorted.
 answering() { # NODE
-    i=0
+    asked=$(url "$1") i=0
     while [ "$i" -lt 60 ]; do
-        curl -s -m 5 -w '%{http_code}\n' "$(url "$1")/" | grep -vx 200 || :
+        curl -s -m 5 -w '%{http_code}\n' "$asked/"
         i=$((i + 1))
-    done | grep -v '^<\|^$' | sort -u | tr '\n' ' '
+    done | grep -v '^200$\|^<\|^$' | sort -u | tr '\n' ' '
 }
 answer() { [ "$(answering "$1")" = "$2 " ]; } # NODE NAMES
 
