@@ -99,3 +99,18 @@ wait_for('it follows', 5, sub { $got->() eq 'b2' });
 is(end_nginx($pid), 0, 'and ends well');
 # (requests of before the first reading have errors of their own: "*1 …")
 unlike(log_of('full'), qr/\[(?:error|crit|alert|emerg)\] \S+ (?!\*)/, 'with a warning, no more');
+
+
+
+=== TEST 5: a worker that quits while its store does not let go of a write
+--- store: embedded
+--- url: embedded:$TEST_NGINX_STORE_PATH
+--- script
+lua_writes('$TEST_NGINX_STORE_PATH', 'web', 'b1');
+serves('it serves', qr/^b1=8$/);
+open my $sqlite, '|-', 'sqlite3', '$TEST_NGINX_STORE_PATH' or die $!;
+syswrite $sqlite, "BEGIN IMMEDIATE;\n.shell touch $TEST_NGINX_STORE_PATH.held\n";
+wait_for('nobody else can write', 5, sub { -e '$TEST_NGINX_STORE_PATH.held' });
+reload();
+is(asked(8), 'b1=8', 'the new workers serve');
+close $sqlite;
