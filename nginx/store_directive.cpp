@@ -1,7 +1,11 @@
 // `zedcup_store URL [name=value …];`: the options of zedcup.init() as a line of
 // nginx's configuration, and the start of the runtime by it.
+#include <cerrno>
+#include <cstring>
 #include <string>
 #include <string_view>
+#include <unistd.h>
+#include <utility>
 #include <vector>
 
 #include "config/json_writer.hpp"
@@ -104,6 +108,37 @@ zedcup::result<std::string> options_json(std::string_view url,
   return out.take();
 }
 
+/// As nginx's own directives do: a worker that cannot read it would only say so
+/// once it runs.
+zedcup::status check_readable(const std::string& kind, const char* name,
+                              const std::string& path) {
+  if (path.empty() || access(path.c_str(), R_OK) == 0)
+    return zedcup::success();
+  return zedcup::error{zedcup::errc::invalid_argument,
+                       kind + "." + name + ": cannot read " + path + ": " +
+                           std::strerror(errno)};
+}
+
+zedcup::status check_files(const zedcup::connection_options& options,
+                           const std::string& kind) {
+  for (auto& [name, path] : {std::pair{"ca_cert", &options.ca_cert},
+                             std::pair{"client_cert", &options.client_cert},
+                             std::pair{"client_key", &options.client_key}}) {
+    auto readable = check_readable(kind, name, *path);
+    if (!readable)
+      return readable;
+  }
+  return zedcup::success();
+}
+
+zedcup::status check_files(const zedcup::system_options& options) {
+  if (auto* consul = std::get_if<zedcup::consul_options>(&options.store))
+    return check_files(*consul, "consul");
+  if (auto* etcd = std::get_if<zedcup::etcd_options>(&options.store))
+    return check_files(*etcd, "etcd");
+  return zedcup::success();
+}
+
 /// Unlike Lua's, options that mean nothing are errors: `nginx -t` is asked.
 zedcup::result<std::string> checked(std::string_view url,
                                     const ngx_str_t* options, size_t n) {
@@ -116,6 +151,9 @@ zedcup::result<std::string> checked(std::string_view url,
     return parsed.error();
   if (!notices.empty())
     return zedcup::error{zedcup::errc::invalid_argument, notices.front()};
+  auto readable = check_files(*parsed);
+  if (!readable)
+    return readable.error();
   return json;
 }
 

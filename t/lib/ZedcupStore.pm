@@ -313,8 +313,10 @@ sub _consul_binary {
         . "run `sh cmake/fetch_deb.sh bullseye consul build/tools`\n";
 }
 
-# Starts the server, on the same ports and data every time, and waits for it.
+# Starts the server, on the same ports and data every time, and waits for it. A
+# block that gives settings of its own stops it in the end.
 sub consul_start {
+    my %own = @_;
     return if defined $consul;
     my $binary = _consul_binary();
     my ($port, $lan, $rpc) = @ENV{map { "TEST_NGINX_CONSUL_PORT$_" } '', 2, 3};
@@ -326,8 +328,9 @@ sub consul_start {
         performance => { raft_multiplier => 1 },
         connect => { enabled => JSON::PP::false }, data_dir => "$folder/consul",
         limits => { http_max_conns_per_client => 1000 },
+        %own,
         ports => { dns => -1, grpc => -1, serf_wan => -1, http => $port + 0,
-                   serf_lan => $lan + 0, server => $rpc + 0 },
+                   serf_lan => $lan + 0, server => $rpc + 0, %{ $own{ports} // {} } },
     });
     close $out;
     $consul = fork() // die "cannot fork: $!";

@@ -11,22 +11,7 @@ set -eu
 seconds=${1:-8}
 method=${2:-}
 top=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d "${TMPDIR:-/tmp}/zedcup-dynamic.XXXXXX")
-. "$top/tests/support/nginx.sh"
-. "$top/tests/support/tap.sh"
-
-pids=
-finish() {
-    status=$?
-    trap - EXIT INT TERM
-    for pid in $pids; do kill "$pid" 2>/dev/null || :; done
-    for name in front back; do stop_nginx "$name"; done
-    [ "$status" -eq 0 ] || tail -n 15 "$work/front.log"
-    rm -rf "$work"
-    exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
+. "$top/tests/support/load.sh"
 
 set -- $(free_ports 5)
 front=$1 b1=$2 b2=$3 b3=$4 b4=$5
@@ -67,7 +52,7 @@ END
 ZEDCUP_PRELOAD= start_nginx back
 start_nginx front
 
-url=http://127.0.0.1:$front
+url=$(url front)
 serves() { curl -s -m 5 "$url/" | grep -q end; }
 wait_until 10 serves || bad "nginx does not serve"
 ok "it serves"
@@ -91,14 +76,15 @@ leave='
         close $s;
     }'
 for _ in 1 2 3 4; do
-    setpriv --pdeathsig KILL perl -e "$leave" "$front" & pids="$pids $!"
+    setpriv --pdeathsig KILL perl -e "$leave" "$front" & helpers="$helpers $!"
 done
 wrk -t 2 -c 4 -d "${seconds}s" --timeout 10s "$url/" > "$work/wrk" & wrk=$!
-pids="$pids $wrk"
+load_pids=$wrk
 edit "$seconds" > "$work/edits"
 wait "$wrk" || bad "wrk failed"
-for pid in $pids; do kill "$pid" 2>/dev/null || :; done
-pids=
+# shellcheck disable=SC2086
+kill $helpers
+helpers='' load_pids=''
 
 grep -q '^edits' "$work/edits" || bad "an edit failed: $(cat "$work/edits")"
 ok "$(cat "$work/edits") in $seconds s"

@@ -85,13 +85,13 @@ gone() {
     esac
 }
 
-# Runs a command until it succeeds, at most that many seconds.
+# Runs a command until it succeeds, at most that many seconds (and once more,
+# however long it takes).
 wait_until() { # SECONDS COMMAND...
-    tries=$(($1 * 20))
+    deadline=$(($(date +%s) + $1 + 1))
     shift
     until "$@"; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || return 1
+        [ "$(date +%s)" -lt "$deadline" ] || return 1
         sleep 0.05
     done
 }
