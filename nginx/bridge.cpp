@@ -11,6 +11,7 @@
 #include "nginx/feeds.hpp"
 #include "nginx/host_targets.hpp"
 #include "nginx/nginx_log.hpp"
+#include "saved_content.hpp"
 
 namespace zedcup {
 
@@ -126,6 +127,7 @@ runtime::start(system_options options, ngx_http_zedcup_main_conf_t* zmcf,
   ngx_http_zedcup_zone_set_store(
       std::hash<std::string>{}(made->options_.store_name()));
   made->load_zone();
+  made->load_saved();
   auto actors = system::start(made->options_, made->outbox_);
   if (!actors)
     return actors.error();
@@ -161,9 +163,36 @@ void runtime::load_zone() {
   complaints_json_ = content.complaints.value_or("");
   zone_seen_ = content.state.seq;
   synced_ = content.state.synced != 0;
-  restored_ = content.state.restored;
+  if (synced_ || content.state.restored != 0)
+    restored_ = content.state.restored;
   revision_ = content.state.synced_revision;
   trouble_ = content.state.error;
+  changed();
+}
+
+/// Where the zone knows nothing of the store yet: a start of nginx, that serves
+/// from its first request on. What is wrong with the file the keeper says.
+void runtime::load_saved() {
+  if (has_content() || options_.state_dir.empty())
+    return;
+  const auto store = options_.store_name();
+  auto file = read_file(saved_path(options_.state_dir, store));
+  if (!file)
+    return;
+  std::vector<std::string> ignored;
+  auto saved = from_text(file->text, store, ignored);
+  if (!saved)
+    return;
+  for (auto& entry : saved->entries) {
+    if (entry.name.empty()) {
+      global_json_ = std::move(entry.json);
+      continue;
+    }
+    auto decoded = snapshot::from_json(entry.name, entry.json, entry.revision);
+    if (decoded)
+      serve(entry.name, std::move(*decoded), false);
+  }
+  restored_ = file->changed;
   changed();
 }
 
@@ -206,6 +235,9 @@ void runtime::note_names(const zone_content& content) {
     if (seen.refused)
       refused_.insert(seen.name);
   }
+  if (restored_ != 0 && content.state.synced == 0 &&
+      content.state.restored == 0)
+    return; // it knows nothing yet: what was saved stays
   for (auto& name : instances_.names())
     if (zone_names_.count(name) == 0)
       drop_instance(name, false);
@@ -402,16 +434,18 @@ void runtime::on(content_found& message) {
   check_asks();
 }
 
-/// Serves saved content, unless there is any by that name.
+/// Serves saved content everywhere, unless there is other by that name.
 bool runtime::restore(const std::shared_ptr<const snapshot>& content) {
   auto& name = content->config().name;
-  if (instances_.find(name) != nullptr ||
-      (synced_ && store_names_.count(name) == 0) ||
+  auto* served = instances_.find(name);
+  if ((synced_ && store_names_.count(name) == 0) ||
+      (served != nullptr && (synced_ || served->json() != content->json())) ||
       !publish(name, content->revision(), content->json()))
     return false;
   to_lua_.push({ZEDCUP_MESSAGE_PUBLISH, 0, content->revision(), name,
                 content->peers_json()});
-  serve(name, content, false);
+  if (served == nullptr)
+    serve(name, content, false);
   return true;
 }
 

@@ -75,6 +75,7 @@ private:
   runtime(system_options options, void* lua_semaphore);
 
   void load_zone();
+  void load_saved();
   void load(zone_content::entry& seen);
   void follow(zone_content content);
   void note_names(const zone_content& content);

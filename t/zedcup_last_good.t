@@ -38,8 +38,12 @@ sub native {
     return join ' ', map { "$_=$got{$_}" } sort keys %got;
 }
 
-# What is in the folder's files, as one text.
-sub kept { return join '', map { ZedcupStore::slurp($_) } glob "$main::kept_in/content.*" }
+# What is in the file of this block's store.
+sub kept {
+    my ($mine) = grep { m{/\Q$ENV{TEST_NGINX_PREFIX}\E"} }
+        map { ZedcupStore::slurp($_) } glob "$main::kept_in/content.*";
+    return $mine // '';
+}
 
 run_tests();
 
@@ -137,5 +141,49 @@ wait_for('it serves', 5, sub { native() eq 'b1=4' });
 like(error_log(), qr{\[warn\] .*zedcup_state_dir: \Q$main::kept_in\E/content\.[0-9a-f]+: not a file of saved content}, 'a warning');
 put_host(1, 'other');
 wait_for('and it is whole again', 5, sub { kept() =~ /"other"/ });
+--- no_error_log
+[alert]
+
+
+
+=== TEST 6: an upgrade of the binary: no request fails, for new workers serve what the old ones wrote
+--- main_config
+env LD_PRELOAD; env ASAN_OPTIONS;
+--- backends: 1
+--- script
+put_host(1);
+wait_for('it serves', 5, sub { native() eq 'b1=4' });
+wait_for('it is kept', 5, sub { kept() =~ /"web"/ });
+my ($old, @old) = (master_pid(), worker_pids());
+# another process asks all the while, and says what was no good answer
+pipe my $in, my $out;
+my $asker = fork() // die "fork: $!";
+if (!$asker) {
+    my ($count, $stop, @bad) = (0, 0);
+    $SIG{TERM} = sub { $stop = 1 };
+    while (!$stop && $count < 100_000) {
+        my ($status, $body) = get('/app');
+        last if $stop; # the signal may have ended it
+        ++$count;
+        push @bad, "$status $body" if $status != 200 || $body ne 'b1';
+    }
+    syswrite $out, $count > 50 ? "bad: @bad" : "only $count asked";
+    POSIX::_exit(0);
+}
+close $out;
+kill USR2 => $old;
+my $new = wait_for('a new master', 10, sub { my $pid = master_pid(); $pid && $pid ne $old && $pid });
+wait_for('its workers', 10, sub { my @now = worker_pids(); return @now == 2 });
+kill QUIT => $old;
+wait_for('the old ones leave', 10, sub { !grep { kill 0 => $_ } $old, @old });
+my $asked = 0;
+wait_for('some more requests', 5, sub { native() eq 'b1=4' && ++$asked > 10 });
+kill TERM => $asker;
+my $said = <$in>;
+waitpid $asker, 0;
+is($said, 'bad: ', 'no request failed');
+put_host(2);
+consul_put('instances/web/pools/1/hosts/1/up', 'false');
+wait_for('the new ones follow', 5, sub { native() ne 'b1=4' });
 --- no_error_log
 [alert]

@@ -2,7 +2,9 @@
 #include "nginx/bridge.hpp"
 
 #include "fake_nginx.hpp"
+#include "saved_content.hpp"
 #include "support/catch.hpp"
+#include "support/temp_dir.hpp"
 
 using namespace zedcup;
 using namespace zedcup::test;
@@ -33,8 +35,8 @@ class bridged {
 public:
   bridged() { nginx() = {}; }
 
-  void start() {
-    auto made = runtime::start({}, &conf_, &semaphore_);
+  void start(system_options options = {}) {
+    auto made = runtime::start(std::move(options), &conf_, &semaphore_);
     REQUIRE(made);
     worker_ = std::move(*made);
   }
@@ -184,6 +186,55 @@ TEST_CASE_METHOD(bridged,
   CHECK(port_of("a") == 81);
   CHECK(worker().is_synced());
   CHECK(zone().restored == 0);
+}
+
+TEST_CASE_METHOD(bridged,
+                 "bridge: a start serves what was saved before anything else",
+                 "[bridge]") {
+  const temp_dir folder;
+  saved_content saved;
+  saved.entries = {{"", 0, R"({"watcher_interval":1})"},
+                   {"a", 5, content(80, 5)->json()},
+                   {"broken", 5, "7"}};
+  system_options options;
+  options.state_dir = folder.path();
+  const auto path = saved_path(options.state_dir, options.store_name());
+  REQUIRE_FALSE(write_file(path, to_text(saved, options.store_name())));
+  zone().error = "no route"; // somebody was here already, and had nothing
+  ++zone().seq;
+  start(options);
+  CHECK(port_of("a") == 80);
+  CHECK(worker().has_content());
+  CHECK(worker().global_json() == R"({"watcher_interval":1})");
+
+  SECTION("and keeps it while the zone knows nothing, leading or not") {
+    ++zone().seq;
+    worker().look();
+    CHECK(port_of("a") == 80);
+    worker().lead(true);
+    CHECK(port_of("a") == 80);
+    CHECK(worker().has_content());
+    content_found found;
+    found.saved = 1700000000;
+    found.instances.push_back(
+        *snapshot::from_json("a", content(80, 5)->json(), 5));
+    push(found);
+    drain();
+    CHECK(zone().entries.count("a") == 1);
+    CHECK(to_lua() == lines{"publish a"});
+  }
+  SECTION("until the zone knows more") {
+    zone().put("b", 6, content(81, 6)->json());
+    zone().set_synced(6);
+    worker().look();
+    CHECK(port_of("a") == 0);
+  }
+  SECTION("unless the zone knew more before") {
+    zone().put("a", 6, content(81, 6)->json());
+    zone().set_synced(6);
+    start(options);
+    CHECK(port_of("a") == 81);
+  }
 }
 
 TEST_CASE_METHOD(bridged, "bridge: saved content that the store lacks goes",
