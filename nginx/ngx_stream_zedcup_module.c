@@ -7,9 +7,9 @@
  * here. A failure there refuses a reload; later it would end the master.
  */
 
-#include <dlfcn.h>
-
 #include "ngx_stream_zedcup.h"
+
+#include <dlfcn.h>
 
 
 static void *ngx_stream_zedcup_create_main_conf(ngx_conf_t *cf);
