@@ -74,15 +74,13 @@ serves('follows again', qr/^b1=\d b2=\d$/);
 --- script
 consul_put('config/healthcheck_interval', 1);
 consul_put('instances/web/pools/1/healthcheck/interval', 1);
+consul_put('instances/web/pools/1/healthcheck/type', 'tcp');
 consul_put("instances/web/pools/1/$_", 1) for qw(max_errors min_rises);
 put_host(2);
 wait_for('it is down in the store', 10, sub { (consul_keys()->{'instances/web/pools/1/hosts/2/up'} // '') eq 'false' });
 is(talk(), 'closed', 'nobody is there');
-spawn_server(sub {
-    my $listener = shift;
-    while (my $client = $listener->accept) { syswrite $client, "HTTP/1.0 200 OK\r\n\r\n"; close $client }
-}, '127.0.0.1', $TEST_NGINX_BACKEND_PORT2);
-wait_for('it is back', 15, sub { talk() =~ /^HTTP/ });
+talker('b2', '127.0.0.1', $TEST_NGINX_BACKEND_PORT2);
+wait_for('it is back', 15, sub { talk() eq 'b2' });
 
 
 
