@@ -30,8 +30,13 @@ typedef struct {
 extern ngx_module_t  ngx_stream_zedcup_module;
 extern ngx_module_t  ngx_stream_zedcup_check_module;
 
+/* ---- ngx_stream_zedcup_check.c: the rest of zedcup ----------------------- */
+
 /* Set since a configuration was read that has an upstream with `zedcup`. */
 extern const zedcup_seam_t  *ngx_stream_zedcup_seam;
+
+/* NULL: it was logged why */
+const zedcup_seam_t *ngx_stream_zedcup_find_seam(ngx_conf_t *cf);
 
 
 /* ---- ngx_stream_zedcup_upstream.c: a session ----------------------------- */
