@@ -8,7 +8,7 @@
 #
 #   stream.sh [ROUNDS [SECONDS]]        CASES="static zedcup" chooses
 set -eu
-rounds=${1:-5} seconds=${2:-4}
+rounds=${1:-20} seconds=${2:-1}
 cases=${CASES:-static zedcup static_least zedcup_least}
 top=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/zedcup-bench.XXXXXX")
