@@ -15,7 +15,7 @@ static const zedcup_seam_t  ngx_http_zedcup_seam = {
     zedcup_way_open,
     zedcup_way_close,
     zedcup_way_set_key,
-    zedcup_way_tries,
+    zedcup_way_is_last,
     zedcup_way_next,
     zedcup_way_connected,
     zedcup_way_ended,

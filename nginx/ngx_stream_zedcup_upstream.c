@@ -10,10 +10,17 @@
 #include "ngx_stream_zedcup.h"
 
 
+/* As many as one likes: who is left says the way. A smaller number is that of
+ * proxy_next_upstream_tries, which counts each connection, also those to several
+ * addresses of a host. */
+#define NGX_STREAM_ZEDCUP_TRIES  NGX_MAX_INT32_VALUE
+
+
 typedef struct {
     ngx_stream_session_t          *session;
     ngx_stream_zedcup_upstream_t  *conf;
     ngx_uint_t                     open;   /* 0: there is no such instance */
+    ngx_uint_t                     limited;  /* proxy_next_upstream_tries */
     zedcup_way_t                  *way;
 } ngx_stream_zedcup_peer_t;
 
@@ -173,7 +180,7 @@ ngx_stream_zedcup_init_peer(ngx_stream_session_t *s,
     u->peer.get = ngx_stream_zedcup_get_peer;
     u->peer.notify = ngx_stream_zedcup_notify_peer;
     u->peer.free = ngx_stream_zedcup_free_peer;
-    u->peer.tries = peer->open ? ngx_stream_zedcup_seam->tries(peer->way) : 1;
+    u->peer.tries = NGX_STREAM_ZEDCUP_TRIES;
 #if (NGX_SSL || NGX_COMPAT)
     u->peer.set_session = ngx_stream_zedcup_set_session;
     u->peer.save_session = ngx_stream_zedcup_save_session;
@@ -193,6 +200,10 @@ ngx_stream_zedcup_get_peer(ngx_peer_connection_t *pc, void *data)
     ngx_stream_upstream_t  *u;
 
     u = peer->session->upstream;
+
+    if (pc->tries < NGX_STREAM_ZEDCUP_TRIES) {
+        peer->limited = 1;
+    }
 
     pc->cached = 0;
     pc->connection = NULL;
@@ -240,7 +251,7 @@ ngx_stream_zedcup_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_stream_zedcup_peer_t  *peer = data;
 
     ngx_int_t                     answer_ms;
-    ngx_uint_t                    how;
+    ngx_uint_t                    how, over;
     ngx_stream_upstream_state_t  *us;
 
     if (!peer->open) {
@@ -265,9 +276,20 @@ ngx_stream_zedcup_free_peer(ngx_peer_connection_t *pc, void *data,
         }
     }
 
-    if (ngx_stream_zedcup_seam->ended(peer->way, how, 0, answer_ms)
-        && pc->tries)
-    {
+    /* 0: another address of the host comes next */
+
+    over = ngx_stream_zedcup_seam->ended(peer->way, how, 0, answer_ms);
+
+    if (how == ZEDCUP_WAY_DONE) {
+        return;
+    }
+
+    if (over && ngx_stream_zedcup_seam->is_last(peer->way)) {
+        pc->tries = 0;
+        return;
+    }
+
+    if (peer->limited && pc->tries) {
         pc->tries--;
     }
 }

@@ -155,7 +155,7 @@ typedef struct {
                       const char **why);
     void          (*close)(zedcup_way_t *way);
     void          (*set_key)(zedcup_way_t *way, const u_char *text, size_t len);
-    ngx_uint_t    (*tries)(zedcup_way_t *way);
+    ngx_uint_t    (*is_last)(zedcup_way_t *way);
     ngx_int_t     (*next)(zedcup_way_t *way, zedcup_target_t *target);
     void          (*connected)(zedcup_way_t *way);
     ngx_uint_t    (*ended)(zedcup_way_t *way, ngx_uint_t how,

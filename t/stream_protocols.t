@@ -303,3 +303,40 @@ is(talk(), 'closed', 'all are gone');
 wait_for('it has now', 2, sub { rotated('connect failed') == 1 });
 --- no_error_log
 [alert]
+
+
+
+=== TEST 11: proxy_next_upstream_tries counts each address of a name, which is left alone then
+--- stream
+upstream db { zedcup web; }
+server { listen 127.0.0.1:$TEST_NGINX_STREAM_PORT; proxy_pass db; proxy_next_upstream_tries 1; }
+server { listen 127.0.0.1:$TEST_NGINX_CONSUL_PORT2; proxy_pass db; proxy_next_upstream_tries 5; }
+--- http_config
+resolver 127.0.0.1:$TEST_NGINX_EXTRA_PORT ipv6=off;
+--- lua
+f.configure("web", { { name = "n", host = ngx.var.arg_name, port = $TEST_NGINX_BACKEND_PORT } }, { max_errors = 1 })
+ngx.say("ok")
+--- script
+open my $out, '>', $ENV{TEST_NGINX_DNS_FILE} or die $!;
+print $out map { "$_.test 60 127.0.0.1\n$_.test 60 127.0.0.2\n" } qw(two deux);
+close $out;
+talker('one', '127.0.0.1', $TEST_NGINX_BACKEND_PORT);
+for (['two', $TEST_NGINX_STREAM_PORT, 1], ['deux', $TEST_NGINX_CONSUL_PORT2, 0]) {
+    my ($name, $port, $lost) = @$_;
+    configure("name=$name.test");
+    wait_for("$name: known", 5, sub { open my $in, '<', "$ENV{TEST_NGINX_DNS_FILE}.asked"; grep { /$name/ } <$in> });
+    my %got;
+    my $met = sub { scalar(() = error_log() =~ /connect\(\) failed/g) };
+    my $before = $met->();
+    wait_for("$name: the dead address was met", 5, sub {
+        my $unknown = () = error_log() =~ /no live upstreams/g;
+        my $who = talk($port);
+        $got{$who}++ if $unknown == (() = error_log() =~ /no live upstreams/g); # by its name
+        return $met->() > $before;
+    });
+    is($got{closed} // 0, $lost, "$name: sessions lost by it");
+    is(talks(4, $port), 'one=4', "$name: none later");
+}
+is(rotated('connect failed'), 0, 'the host has not failed');
+--- no_error_log
+[alert]
