@@ -266,7 +266,9 @@ for my $round (1 .. 3) {
     syswrite $held, "round $round\n";
     is(said($held), "round $round", 'the old one goes on');
 }
-is(scalar(() = worker_pids()), 2, 'in its old worker');
+wait_for('in its old worker, the others end', 10, sub { worker_pids() == 2 });
+syswrite $held, "still\n";
+is(said($held), 'still', 'and it goes on');
 close $held;
 wait_for('which then ends', 5, sub { worker_pids() == 1 });
 --- no_error_log
