@@ -7,7 +7,15 @@
 set -euo pipefail
 
 source_dir=$1 target=$2
-[ ! -e "$target/objs/ngx_auto_config.h" ] || exit 0
+
+# Debian's stream is a package of its own, built so; conf_flags are silent on it.
+stream_flags=()
+[ ! -e "$source_dir/src/stream/ngx_stream.h" ] ||
+    stream_flags=(--with-stream=dynamic --with-stream_ssl_module)
+
+flags=$(cat "$source_dir/conf_flags"; echo "${stream_flags[@]}")
+[ ! -e "$target/objs/ngx_auto_config.h" ] ||
+    [ "$flags" != "$(cat "$target/flags" 2>/dev/null)" ] || exit 0
 
 rm -rf "$target"
 mkdir -p "$target"
@@ -18,7 +26,8 @@ done
 # shellcheck disable=SC1091
 source "$source_dir/conf_flags" # NGX_CONF_FLAGS, a bash array
 cd "$target"
-./configure "${NGX_CONF_FLAGS[@]}" > configure.log 2>&1 || {
+./configure "${NGX_CONF_FLAGS[@]}" "${stream_flags[@]}" > configure.log 2>&1 || {
     tail -n 20 configure.log >&2
     exit 1
 }
+printf '%s\n' "$flags" > flags

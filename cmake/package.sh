@@ -1,5 +1,5 @@
 #!/bin/sh
-# Pack the built module with the Lua files:   package.sh BUILD_DIR
+# Pack the built modules with the Lua files:   package.sh BUILD_DIR
 # A module loads only into the nginx that it was built for, so the archive is
 # named after the release, and its INSTALL.md says what the module needs.
 set -eu
@@ -10,6 +10,7 @@ version=$(sed -n 's/^project(zedcup VERSION \([^ ]*\).*/\1/p' CMakeLists.txt)
 release=$(. /etc/os-release && echo "$ID${VERSION_ID:-}")
 name=zedcup-$version-$release-$(uname -m)
 module=$build/nginx/ngx_http_zedcup_module.so
+stream=$build/nginx/ngx_stream_zedcup_module.so # not every nginx has it
 nginx=$(PATH=$PATH:/usr/sbin nginx -v 2>&1 | sed 's|.*/||')
 
 # The packages of the libraries that the module itself names.
@@ -26,6 +27,8 @@ mkdir -p "$build/$name"
 cp -r lua LICENSE "$build/$name/"
 [ ! -e README.md ] || cp README.md "$build/$name/"
 strip -g -o "$build/$name/ngx_http_zedcup_module.so" "$module"
+[ ! -e "$stream" ] ||
+    strip -g -o "$build/$name/ngx_stream_zedcup_module.so" "$stream"
 cat > "$build/$name/INSTALL.md" <<END
 # zedcup $version for nginx $nginx on $release
 
@@ -36,6 +39,10 @@ cat > "$build/$name/INSTALL.md" <<END
    loads ndk and ngx_http_lua):
 
        load_module /opt/zedcup/ngx_http_zedcup_module.so;
+
+   For upstreams in \`stream {}\`, with \`libnginx-mod-stream\`, also
+
+       load_module /opt/zedcup/ngx_stream_zedcup_module.so;
 
 4. In its \`http\` block:
 

@@ -150,7 +150,8 @@ host_target::host_target(const host_config& host, const std::string& tls_name,
 host_target::~host_target() {
   if (name_ != nullptr)
     zedcup_ffi_name_release(name_);
-  ngx_http_zedcup_session_free(session_);
+  for (auto* session : sessions_)
+    zedcup_session_free(session);
 }
 
 void host_target::add(std::string_view address) {
@@ -228,8 +229,7 @@ target_set::make(const registry::handle& fresh, const registry::handle* old,
 }
 
 void serve_natively(registry& instances, ngx_http_zedcup_main_conf_t* zmcf) {
-  auto** upstreams =
-      static_cast<ngx_http_zedcup_upstream_t**>(zmcf->upstreams.elts);
+  auto** upstreams = static_cast<zedcup_upstream_t**>(zmcf->upstreams.elts);
   for (ngx_uint_t i = 0; i < zmcf->upstreams.nelts; ++i) {
     auto& one = *upstreams[i];
     std::optional<balance_method> method;

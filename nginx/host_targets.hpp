@@ -1,8 +1,9 @@
 // The hosts of an instance as nginx connects to them: socket addresses, those
-// of names as nginx's resolver knows them, and the TLS session kept for each.
+// of names as nginx's resolver knows them, and the TLS sessions kept for each.
 // Event-loop thread only.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,7 +45,7 @@ public:
   /// Only when there are some.
   size_t next(uint64_t now_ms);
 
-  void** session() { return &session_; }
+  void** session(ngx_uint_t side) { return &sessions_[side]; }
 
   /// What its certificate must be for; empty: nothing of its own.
   const std::string& tls_name() const { return tls_name_; }
@@ -61,7 +62,7 @@ private:
   size_t turn_ = 0;
   zedcup_name_t* name_ = nullptr; ///< null: there is nothing to ask
   uint32_t version_ = 0;
-  void* session_ = nullptr;
+  std::array<void*, ZEDCUP_SIDES> sessions_{};
 };
 
 /// Of all hosts of a revision, by place of pool and host.

@@ -30,7 +30,8 @@ typedef struct {
     ngx_http_zedcup_channels_t    channels;
     ngx_array_t                   groups;     /* upstreams with a zone */
     ngx_str_t                     state_dir;
-    ngx_array_t                   upstreams;  /* that say `zedcup`: pointers */
+    ngx_array_t                   upstreams;  /* zedcup_upstream_t *, of http
+                                               * {} and of stream {} */
     ngx_uint_t                    sticky;     /* one of them is */
     ngx_resolver_t               *resolver;   /* of http {} */
     ngx_msec_t                    resolver_timeout;

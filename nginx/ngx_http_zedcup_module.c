@@ -111,7 +111,7 @@ ngx_http_zedcup_create_main_conf(ngx_conf_t *cf)
     zmcf->zone_size = NGX_CONF_UNSET_SIZE;
 
     if (ngx_array_init(&zmcf->upstreams, cf->pool, 4,
-                       sizeof(ngx_http_zedcup_upstream_t *))
+                       sizeof(zedcup_upstream_t *))
         != NGX_OK)
     {
         return NULL;
@@ -131,7 +131,8 @@ ngx_http_zedcup_create_srv_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    zucf->method = -1;
+    zucf->base.method = -1;
+    zucf->base.side = ZEDCUP_SIDE_HTTP;
 
     return zucf;
 }

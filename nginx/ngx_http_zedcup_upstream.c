@@ -44,20 +44,10 @@ ngx_http_zedcup_upstream_option(ngx_conf_t *cf,
     ngx_http_compile_complex_value_t   ccv;
 
     if (ngx_strncmp(value->data, "method=", 7) == 0) {
-
-        zucf->method = zedcup_way_method(value->data + 7, value->len - 7);
-
-        if (zucf->method < 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid \"%V\": expected %s", value,
-                               zedcup_way_methods());
-            return NGX_CONF_ERROR;
-        }
-
-        return NGX_CONF_OK;
+        return zedcup_upstream_method(cf, &zucf->base, value);
     }
 
-    if (ngx_strncmp(value->data, "key=", 4) == 0) {
+    if (ngx_strncmp(value->data, "key=", 4) == 0 && value->len > 4) {
 
         text.data = value->data + 4;
         text.len = value->len - 4;
@@ -150,10 +140,10 @@ ngx_http_zedcup_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t                     *value;
     ngx_uint_t                     i;
     ngx_http_zedcup_main_conf_t   *zmcf;
-    ngx_http_zedcup_upstream_t   **entry;
+    zedcup_upstream_t            **entry;
     ngx_http_upstream_srv_conf_t  *uscf;
 
-    if (zucf->instance.data) {
+    if (zucf->base.instance.data) {
         return "is duplicate";
     }
 
@@ -169,7 +159,7 @@ ngx_http_zedcup_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "needs the name of an instance";
     }
 
-    zucf->instance = value[1];
+    zucf->base.instance = value[1];
 
     for (i = 2; i < cf->args->nelts; i++) {
         if (ngx_http_zedcup_upstream_option(cf, zucf, &value[i])
@@ -186,7 +176,7 @@ ngx_http_zedcup_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    *entry = zucf;
+    *entry = &zucf->base;
 
     if (ngx_http_zedcup_upstream_placeholder(cf, uscf) != NGX_OK) {
         return NGX_CONF_ERROR;
@@ -285,15 +275,16 @@ ngx_http_zedcup_upstream_open(ngx_http_request_t *r,
 
     zucf = peer->conf;
 
-    if (zedcup_way_open(peer->way, zucf, &why) != NGX_OK) {
+    if (zedcup_way_open(peer->way, &zucf->base, &why) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "zedcup: instance \"%V\": %s", &zucf->instance, why);
+                      "zedcup: instance \"%V\": %s", &zucf->base.instance,
+                      why);
         return NGX_OK;
     }
 
     peer->open = 1;
 
-    if (zucf->hashes) {
+    if (zucf->base.hashes) {
 
         if (zucf->key == NULL) {
             key = r->connection->addr_text;
@@ -536,11 +527,7 @@ ngx_http_zedcup_upstream_set_session(ngx_peer_connection_t *pc, void *data)
 {
     ngx_http_zedcup_peer_t  *peer = data;
 
-    void  **kept;
-
-    kept = peer->open ? zedcup_way_session(peer->way) : NULL;
-
-    return ngx_ssl_set_session(pc->connection, kept ? *kept : NULL);
+    return zedcup_session_set(peer->open ? peer->way : NULL, pc->connection);
 }
 
 
@@ -549,29 +536,7 @@ ngx_http_zedcup_upstream_save_session(ngx_peer_connection_t *pc, void *data)
 {
     ngx_http_zedcup_peer_t  *peer = data;
 
-    void             **kept;
-    ngx_ssl_session_t  *fresh;
-
-    kept = peer->open ? zedcup_way_session(peer->way) : NULL;
-    fresh = kept ? ngx_ssl_get_session(pc->connection) : NULL;
-
-    if (fresh == NULL) {
-        return;
-    }
-
-    ngx_http_zedcup_session_free(*kept);
-    *kept = fresh;
+    zedcup_session_save(peer->open ? peer->way : NULL, pc->connection);
 }
 
 #endif
-
-
-void
-ngx_http_zedcup_session_free(void *session)
-{
-#if (NGX_HTTP_SSL)
-    if (session) {
-        ngx_ssl_free_session(session);
-    }
-#endif
-}

@@ -1,6 +1,6 @@
-// One request's way through the hosts of an instance, on behalf of nginx's own
-// proxy: pools in order, hosts by the pool's method, and what comes of each
-// attempt to the same counters as those of a handler.
+// One request's or session's way through the hosts of an instance, on behalf of
+// nginx's own proxies: pools in order, hosts by the pool's method, and what
+// comes of each attempt to the same counters as those of a handler.
 #include <algorithm>
 #include <charconv>
 #include <ctime>
@@ -9,7 +9,7 @@
 
 #include "nginx/bridge.hpp"
 #include "nginx/host_targets.hpp"
-#include "nginx/ngx_http_zedcup_upstream.h"
+#include "nginx/zedcup_way.h"
 
 using zedcup::balance_method;
 using zedcup::balancer;
@@ -71,9 +71,10 @@ ngx_str_t view_of(const std::string& text) {
 
 struct zedcup_way_s {
   explicit zedcup_way_s(zedcup::registry::handle* held,
-                        std::vector<balancer>& chosen_by)
+                        std::vector<balancer>& chosen_by, ngx_uint_t whose)
       : instance(held), balancers(chosen_by),
-        targets(*static_cast<zedcup::target_set*>(held->native.get())) {
+        targets(*static_cast<zedcup::target_set*>(held->native.get())),
+        side(whose) {
     ++instance->references;
   }
   ~zedcup_way_s() {
@@ -84,6 +85,7 @@ struct zedcup_way_s {
   zedcup_way_s& operator=(const zedcup_way_s&) = delete;
 
   ngx_int_t next(zedcup_target_t& target);
+  void connected() noexcept;
   bool ended(ngx_uint_t how, ngx_uint_t status, ngx_int_t header_ms);
   const zedcup::instance_config& config() const {
     return instance->content->config();
@@ -110,6 +112,7 @@ struct zedcup_way_s {
   zedcup::registry::handle* instance;
   std::vector<balancer>& balancers;
   zedcup::target_set& targets;
+  ngx_uint_t side;                                 ///< of nginx's configuration
   std::shared_ptr<zedcup::address_list> addresses; ///< of the host under way
   std::vector<std::shared_ptr<zedcup::address_list>> used; ///< and before
   size_t address = 0;
@@ -216,6 +219,11 @@ void zedcup_way_s::finish() noexcept {
     balancers[at.pool].finished(at.host);
 }
 
+void zedcup_way_s::connected() noexcept {
+  if (counted)
+    balancers[at.pool].observe(at.host, now_us() - begun_us, ngx_current_msec);
+}
+
 void zedcup_way_s::report(bool good, ngx_int_t header_ms) noexcept {
   if (!counted)
     return;
@@ -309,7 +317,7 @@ namespace {
 
 /// Where the balancers of this upstream are; empty: there is no such instance.
 std::vector<balancer>* balancers_of(zedcup::registry::handle& instance,
-                                    const ngx_http_zedcup_upstream_t& conf) {
+                                    const zedcup_upstream_t& conf) {
   if (conf.method < 0)
     return &instance.balancers;
   const auto own =
@@ -319,7 +327,7 @@ std::vector<balancer>* balancers_of(zedcup::registry::handle& instance,
 
 /// What the last request found is still right unless content changed.
 zedcup::registry::handle* find(zedcup::runtime& runtime,
-                               ngx_http_zedcup_upstream_t& conf) {
+                               zedcup_upstream_t& conf) {
   auto& all = runtime.instances();
   if (conf.epoch == all.version())
     return static_cast<zedcup::registry::handle*>(conf.found);
@@ -339,7 +347,7 @@ zedcup::registry::handle* find(zedcup::runtime& runtime,
 
 } // namespace
 
-ngx_int_t zedcup_way_open(zedcup_way_t* way, ngx_http_zedcup_upstream_t* conf,
+ngx_int_t zedcup_way_open(zedcup_way_t* way, zedcup_upstream_t* conf,
                           const char** why) {
   *why = "zedcup does not run in this worker: neither \"zedcup_store\" nor "
          "run_workers() has started it";
@@ -353,7 +361,7 @@ ngx_int_t zedcup_way_open(zedcup_way_t* way, ngx_http_zedcup_upstream_t* conf,
                                   : "the store has not been read yet";
       return NGX_DECLINED;
     }
-    new (way) zedcup_way_s(found, *balancers_of(*found, *conf));
+    new (way) zedcup_way_s(found, *balancers_of(*found, *conf), conf->side);
     return NGX_OK;
   });
 }
@@ -392,6 +400,10 @@ ngx_uint_t zedcup_way_is_last(zedcup_way_t* way) {
                  [&]() -> ngx_uint_t { return way->is_last() ? 1 : 0; });
 }
 
+void zedcup_way_connected(zedcup_way_t* way) {
+  way->connected();
+}
+
 ngx_uint_t zedcup_way_ended(zedcup_way_t* way, ngx_uint_t how,
                             ngx_uint_t status, ngx_int_t header_ms) {
   return guarded(ngx_uint_t{1}, [&]() -> ngx_uint_t {
@@ -416,7 +428,7 @@ void zedcup_way_tls_name(zedcup_way_t* way, ngx_str_t* name) {
 }
 
 void** zedcup_way_session(zedcup_way_t* way) {
-  return way->target_of(way->at).session();
+  return way->target_of(way->at).session(way->side);
 }
 
 ngx_uint_t zedcup_way_cookie(zedcup_way_t* way, u_char* text) {

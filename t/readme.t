@@ -5,6 +5,7 @@ use warnings;
 
 use lib 't/lib';
 use DnsServer;
+use IO::Socket::INET;
 use ReadmeExamples;
 use Test::More;
 
@@ -149,6 +150,36 @@ sub dns {
     is((stat("$dir/store/store.db"))[2] & 0777, 0600, 'the file is its owner\'s');
     ReadmeExamples::stop_process($nginx);
     no_alarm($dir, 'embedded.conf');
+}
+
+# ---- stream ----------------------------------------------------------------
+
+{
+    my $dir = ReadmeExamples::new_folder();
+    my %ports = ports();
+    my $consul = ReadmeExamples::start_consul($dir, $ports{8500});
+    my $kv = example('stream.sh');
+    $kv =~ s/\b(900[12])\b/$ports{$1}/g;
+    my ($tool) = ReadmeExamples::consul_binary() =~ m{^(.*)/[^/]+$};
+    local $ENV{PATH} = "$tool:$ENV{PATH}";
+    local $ENV{CONSUL_HTTP_ADDR} = "http://127.0.0.1:$ports{8500}";
+    for my $line (split /\n/, $kv) {
+        my $out = `$line 2>&1`;
+        is($?, 0, $line) or diag($out);
+    }
+    my $conf = ReadmeExamples::localise(example('stream.conf'), $dir, \%ports);
+    my $nginx = ReadmeExamples::start_nginx($dir, $conf);
+    my $session = sub {
+        my $socket = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$ports{8080}", Timeout => 5);
+        return $socket ? readline($socket) // '' : '';
+    };
+    my $both = ReadmeExamples::wait_for(10, sub {
+        join('', sort map { $session->() } 1 .. 2) eq "db01\ndb02\n";
+    });
+    ok($both, 'both hosts have sessions');
+    ReadmeExamples::stop_process($nginx);
+    ReadmeExamples::stop_process($consul);
+    no_alarm($dir, 'stream.conf');
 }
 
 # ---- lreu ------------------------------------------------------------------

@@ -76,7 +76,9 @@ sub localise {
     my $quiet = join('', map { "    ${_}_temp_path $dir/$_;\n" }
                      qw(client_body proxy fastcgi uwsgi scgi));
     $text =~ s{/path/to/zedcup/build/nginx/ngx_http_zedcup_module\.so}{$module};
+    $text =~ s{/path/to/zedcup/build/nginx/}{$module =~ s{[^/]*$}{}r}e;
     $text =~ s{/path/to/zedcup/}{$top/}g;
+    $text =~ s{load_module \S+/ngx_stream_module.so;}{} if !-e "$modules/ngx_stream_module.so"; # built in
     $text =~ s{/usr/lib/nginx/modules/}{$modules/}g;
     $text =~ s{/var/lib/zedcup/}{$dir/store/}g;
     $text =~ s{error_log \S+}{error_log $dir/error.log};

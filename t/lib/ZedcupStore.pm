@@ -34,6 +34,7 @@ use warnings;
 use Exporter 'import';
 use File::Temp ();
 use HTTP::Tiny ();
+use IO::Socket::IP ();
 use JSON::PP ();
 use MIME::Base64 ();
 use POSIX ();
@@ -257,9 +258,15 @@ sub restart {
 sub spawn_server {
     my ($serve, $address, $port) = @_;
     $serve //= \&_serve_http;
-    my $listener = IO::Socket::INET->new(
-        LocalAddr => $address // '127.0.0.1', LocalPort => $port // $ENV{TEST_NGINX_EXTRA_PORT},
+    my $listener = IO::Socket::IP->new(
+        LocalHost => $address // '127.0.0.1', LocalPort => $port // $ENV{TEST_NGINX_EXTRA_PORT},
         Listen => 64, ReuseAddr => 1) or die "cannot listen: $!";
+    return serve_in_child($listener, $serve);
+}
+
+# The same on a socket that is there.
+sub serve_in_child {
+    my ($listener, $serve) = @_;
     my $pid = fork() // die "cannot fork: $!";
     if ($pid) {
         close $listener;

@@ -21,7 +21,8 @@ package ZedcupTest;
 #   CERT_DIR                    see certificate() below
 # Every block gets the module lines (zedcup's own where ZEDCUP_MODULE names it),
 # lua/ and t/lib/ on the package path, and a quiet socket log (blocks that care
-# say so in http_config). ZEDCUP_PRELOAD is preloaded into nginx: the sanitizers.
+# say so in http_config). ZEDCUP_TEST_STREAM adds the modules of stream {}, see
+# StreamTest.pm. ZEDCUP_PRELOAD is preloaded into nginx: the sanitizers.
 
 use strict;
 use warnings;
@@ -85,6 +86,11 @@ BEGIN {
     $ENV{TEST_NGINX_LOAD_MODULES} ||=
         join ' ', "$modules/ndk_http_module.so",
                   "$modules/ngx_http_lua_module.so", $ENV{ZEDCUP_MODULE} || ();
+    # ZEDCUP_TEST_STREAM: beside them those of stream {}
+    ($ENV{ZEDCUP_STREAM_MODULE} //= $ENV{ZEDCUP_MODULE} // '') =~ s/_http_zedcup/_stream_zedcup/;
+    $ENV{TEST_NGINX_STREAM_MODULES} =
+        join ' ', grep { -e } "$modules/ngx_stream_module.so", $ENV{ZEDCUP_STREAM_MODULE};
+    $ENV{TEST_NGINX_LOAD_MODULES} .= " $ENV{TEST_NGINX_STREAM_MODULES}" if $ENV{ZEDCUP_TEST_STREAM};
     $ENV{TEST_NGINX_LD_PRELOAD} ||= $ENV{ZEDCUP_PRELOAD} if $ENV{ZEDCUP_PRELOAD};
     # What LuaJIT holds at the end is not for the leak checker.
     $ENV{ASAN_OPTIONS} ||= 'detect_leaks=0' if $ENV{ZEDCUP_PRELOAD};

@@ -53,6 +53,14 @@ zedcup_main() {
     say "load_module ${ZEDCUP_MODULE:-$top/build/nginx/ngx_http_zedcup_module.so};"
 }
 
+# What stream {} needs, after zedcup_main; nginx's own stream may be built in.
+zedcup_stream_main() {
+    stream=$(modules_dir)/ngx_stream_module.so
+    [ ! -e "$stream" ] || say "load_module $stream;"
+    http=${ZEDCUP_MODULE:-$top/build/nginx/ngx_http_zedcup_module.so}
+    say "load_module ${http%/*}/ngx_stream_zedcup_module.so;"
+}
+
 zedcup_http() {
     cat <<END
     lua_package_path "$top/lua/?.lua;$top/tests/bench/?.lua;;";
