@@ -242,6 +242,10 @@ ngx_http_zedcup_postconfiguration(ngx_conf_t *cf)
     zmcf->resolver_timeout = clcf->resolver_timeout == NGX_CONF_UNSET_MSEC
                              ? 0 : clcf->resolver_timeout;
 
+    if (ngx_http_zedcup_upstream_check(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (zmcf->sticky) {
         ngx_http_zedcup_upstream_filter();
     }

@@ -208,7 +208,19 @@ ngx.say("ok")
 
 
 
-=== TEST 10: an unknown method is an error
+=== TEST 10: another method behind zedcup is an error
+--- http_config
+upstream app { zedcup web; least_conn; }
+--- lua
+ngx.say("ok")
+--- must_die
+--- suppress_stderr
+--- error_log
+another balancing method is not allowed beside "zedcup" in upstream "app"
+
+
+
+=== TEST 11: an unknown method is an error
 --- http_config
 upstream app { zedcup web method=fair; }
 --- lua
@@ -219,7 +231,7 @@ invalid "method=fair": expected weighted_rr, hash, least_conn, ewma or random
 
 
 
-=== TEST 11: host names, of /etc/hosts; IPv6 and unix sockets
+=== TEST 12: host names, of /etc/hosts; IPv6 and unix sockets
 --- backends: 1
 --- http_config
 server { listen unix:$TEST_NGINX_SOCKET_DIR/up.sock; location / { return 200 "unix"; } }
@@ -235,7 +247,7 @@ is(asked(4), 'b1=2 unix=2', 'both');
 
 
 
-=== TEST 12: through reloads and changes under way nothing fails
+=== TEST 13: through reloads and changes under way nothing fails
 --- backends: 3
 --- lua
 f.configure("web", f.hosts(tonumber(ngx.var.arg_n) or 3))
@@ -253,7 +265,7 @@ for my $round (1 .. 3) {
 
 
 
-=== TEST 13: zedcup_store and Lua of one store: one runtime, and Lua hears of all
+=== TEST 14: zedcup_store and Lua of one store: one runtime, and Lua hears of all
 --- backends: 2
 --- http_config
 zedcup_store embedded:$TEST_NGINX_STORE_PATH prefix=$TEST_NGINX_PREFIX;
@@ -270,20 +282,20 @@ is(body_of('/t'), 'b1=2 b2=2 false', 'and the handler');
 
 
 
-=== TEST 14: zedcup_store and Lua of two stores: Lua is told
+=== TEST 15: zedcup_store and Lua of two stores: Lua is told
 --- http_config
 zedcup_store embedded:$TEST_NGINX_STORE_PATH prefix=another;
 --- lua
 local ok, err = zedcup.run_workers()
-f.say(ok, (err:gsub("embedded /[^ :]+:", "embedded FILE:")))
+f.say(ok, (err:gsub("embedded /[^ :]+:", "embedded FILE:"):gsub("/t%d+", "/tN")))
 --- response_body
-nil this worker follows embedded FILE:another already, and not embedded FILE:zedcup-test/t14: zedcup_store and zedcup.init() must name one store
+nil this worker follows embedded FILE:another already, and not embedded FILE:zedcup-test/tN: zedcup_store and zedcup.init() must name one store
 --- no_error_log
 [alert]
 
 
 
-=== TEST 15: an answer whose head breaks off, never ends or is none counts against its host
+=== TEST 16: an answer whose head breaks off, never ends or is none counts against its host
 --- backends: 1
 --- config
 location = /next { proxy_pass http://app/; proxy_read_timeout 200ms; proxy_next_upstream error timeout invalid_header; }
@@ -318,7 +330,7 @@ for my $what (sort keys %heads) {
 
 
 
-=== TEST 16: the variables name what a request was sent to, not what could not be asked for
+=== TEST 17: the variables name what a request was sent to, not what could not be asked for
 --- lua
 f.configure("web", { { name = "dead", host = "127.0.0.1", port = $TEST_NGINX_CLOSED_PORT },
     { name = "unknown", host = "unknown.invalid", port = 1 } }, { name = "main", max_errors = 100 })

@@ -40,7 +40,27 @@ is out of this node's rotation after 2 errors
 
 
 
-=== TEST 2: where nginx does not go on, a dead address is passed over by the next request
+=== TEST 2: a limit of tries above the number of hosts: all addresses of one, and then the next
+--- native
+proxy_next_upstream_tries 5;
+--- lua
+dns.set("dead.test 60 127.0.0.7", "dead.test 60 127.0.0.8", "dead.test 60 127.0.0.9")
+f.configure("web", { { name = "a", host = "dead.test", port = port, weight = 1 },
+                     { name = "b", host = "127.0.0.1", port = port, weight = 1 } }, { max_errors = 9 })
+f.wait(5, function() return select(3, via.ask("/via/")) == 4 end) -- the name is known: three and one
+local most, bad = 0, 0
+for _ = 1, 4 do
+    local body, _, tries = via.ask("/via/")
+    bad = bad + (body == "127.0.0.1" and 0 or 1)
+    most = math.max(most, tries)
+end
+f.say(bad, most <= 4)
+--- response_body
+0 true
+
+
+
+=== TEST 3: where nginx does not go on, a dead address is passed over by the next request
 --- lua
 dns.set("half.test 60 127.0.0.1", "half.test 60 127.0.0.9")
 f.configure("web", { { name = "a", host = "half.test", port = port } }, { max_errors = 1 })
@@ -52,7 +72,7 @@ f.say((via.tally(6, "/only/")))
 
 
 
-=== TEST 3: TLS: a kept connection serves no other name than that of its certificate
+=== TEST 4: TLS: a kept connection serves no other name than that of its certificate
 --- http_config
 upstream tls { zedcup web; keepalive 8; }
 server {
