@@ -31,6 +31,10 @@ public:
   }
 
   void start(std::vector<known_service> before = {}, bool current = true) {
+    if (const auto old = lookup(actors, place::prober)) {
+      caf::anon_send_exit(old, caf::exit_reason::kill);
+      settle();
+    }
     put(place::prober,
         spawn_peer_prober(
             actors, ctx,
@@ -157,7 +161,7 @@ TEST_CASE_METHOD(probing,
                  "[feed]") {
   start();
   serve({one("a"), one("b")});
-  pass(5100ms);
+  pass(6s); // an interval, and what is drawn at random
   CHECK(http->count("") == 2);
   pass(20s);
   CHECK(http->count("") == 2); // they have not answered
@@ -172,7 +176,7 @@ TEST_CASE_METHOD(probing, "peer prober: a peer that goes is asked no more",
                  "[feed]") {
   start();
   serve({one("a"), one("b")});
-  pass(5100ms);
+  pass(6s); // an interval, and what is drawn at random
   serve({one("b")});
   CHECK(http->count("") == 1);
   auto gone = http->take_cancelled();
@@ -192,7 +196,7 @@ TEST_CASE_METHOD(probing,
   how.max_fails = 1;
   start();
   serve({one("a")});
-  pass(5100ms);
+  pass(6s); // an interval, and what is drawn at random
   auto flown = http->take("");
   serve({});
   flown.on_done(refused); // it was under way already
@@ -243,7 +247,7 @@ TEST_CASE_METHOD(probing, "peer prober: another URL keeps what is known",
   check(200);
   CHECK(told() == lines{"web a:80 back"});
   CHECK(urls.back() == "a/new");
-  pass(5100ms);
+  pass(6s); // an interval, and what is drawn at random
   CHECK(http->count("") == 1); // the old one is forgotten
 }
 
@@ -265,7 +269,7 @@ TEST_CASE_METHOD(probing, "peer prober: services have peers of the same name",
   serve({one("a")}, "web");
   serve({one("a")}, "api");
   names({"web"});
-  pass(5100ms);
+  pass(6s); // an interval, and what is drawn at random
   CHECK(http->count("") == 1);
 }
 
@@ -345,7 +349,7 @@ TEST_CASE_METHOD(probing, "peer prober: its end cancels what is in flight",
                  "[feed]") {
   start();
   serve({one("a")});
-  pass(5100ms);
+  pass(6s); // an interval, and what is drawn at random
   caf::anon_send_exit(lookup(actors, place::prober),
                       caf::exit_reason::user_shutdown);
   settle();
