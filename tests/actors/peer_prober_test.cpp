@@ -247,7 +247,7 @@ TEST_CASE_METHOD(probing, "peer prober: another URL keeps what is known",
   check(200);
   CHECK(told() == lines{"web a:80 back"});
   CHECK(urls.back() == "a/new");
-  pass(6s); // an interval, and what is drawn at random
+  pass(6s);                    // an interval, and what is drawn at random
   CHECK(http->count("") == 1); // the old one is forgotten
 }
 
