@@ -438,8 +438,9 @@ void runtime::on(content_found& message) {
 bool runtime::restore(const std::shared_ptr<const snapshot>& content) {
   auto& name = content->config().name;
   auto* served = instances_.find(name);
+  // What this worker began with may be in no zone yet.
   if ((synced_ && store_names_.count(name) == 0) ||
-      (served != nullptr && (synced_ || served->json() != content->json())) ||
+      (served != nullptr && served->json() != content->json()) ||
       !publish(name, content->revision(), content->json()))
     return false;
   to_lua_.push({ZEDCUP_MESSAGE_PUBLISH, 0, content->revision(), name,

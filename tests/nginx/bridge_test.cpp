@@ -223,6 +223,18 @@ TEST_CASE_METHOD(bridged,
     CHECK(zone().entries.count("a") == 1);
     CHECK(to_lua() == lines{"publish a"});
   }
+  SECTION("and shares what the store has made unusable") {
+    worker().lead(true);
+    push_synced(9, {"a"}); // the store was faster than the keeper
+    content_found found;
+    found.whole = false;
+    found.instances.push_back(
+        *snapshot::from_json("a", content(80, 5)->json(), 5));
+    push(found);
+    drain();
+    CHECK(port_of("a") == 80);
+    CHECK(zone().entries.count("a") == 1);
+  }
   SECTION("until the zone knows more") {
     zone().put("b", 6, content(81, 6)->json());
     zone().set_synced(6);
