@@ -185,6 +185,8 @@ const std::shared_ptr<address_list>& host_target::addresses() {
 
 size_t host_target::next(uint64_t now_ms) {
   const auto count = addresses_->size();
+  if (count == 1)
+    return 0;
   for (size_t i = 0; i < count; ++i) {
     const size_t at = turn_++ % count;
     if ((*addresses_)[at].avoided_until <= now_ms)

@@ -9,6 +9,14 @@
 #include "ngx_http_zedcup_upstream.h"
 
 
+/* of proxy_next_upstream and the like */
+#define NGX_HTTP_ZEDCUP_BAD_ANSWERS                                           \
+    (NGX_HTTP_UPSTREAM_FT_HTTP_500|NGX_HTTP_UPSTREAM_FT_HTTP_502              \
+     |NGX_HTTP_UPSTREAM_FT_HTTP_503|NGX_HTTP_UPSTREAM_FT_HTTP_504             \
+     |NGX_HTTP_UPSTREAM_FT_HTTP_403|NGX_HTTP_UPSTREAM_FT_HTTP_404             \
+     |NGX_HTTP_UPSTREAM_FT_HTTP_429)
+
+
 typedef struct {
     ngx_http_request_t          *request;
     ngx_http_zedcup_upstream_t  *conf;
@@ -124,7 +132,7 @@ ngx_http_zedcup_upstream_init_peer(ngx_http_request_t *r,
     }
 
     peer = cln->data;
-    ngx_memzero(peer, sizeof(ngx_http_zedcup_peer_t) + zedcup_way_size());
+    ngx_memzero(peer, sizeof(ngx_http_zedcup_peer_t));
 
     peer->request = r;
     peer->conf = ngx_http_conf_upstream_srv_conf(us, ngx_http_zedcup_module);
@@ -208,16 +216,19 @@ ngx_http_zedcup_upstream_get_peer(ngx_peer_connection_t *pc, void *data)
 {
     ngx_http_zedcup_peer_t  *peer = data;
 
-    zedcup_target_t  target;
+    zedcup_target_t       target;
 #if (NGX_HTTP_SSL)
-    ngx_str_t        name;
+    ngx_str_t             name;
 #endif
+    ngx_http_upstream_t  *u;
+
+    u = peer->request->upstream;
 
     pc->cached = 0;
     pc->connection = NULL;
 
     if (!peer->open || zedcup_way_next(peer->way, &target) != NGX_OK) {
-        pc->name = &peer->request->upstream->upstream->host;
+        pc->name = &u->upstream->host;
         return NGX_BUSY;
     }
 
@@ -225,17 +236,21 @@ ngx_http_zedcup_upstream_get_peer(ngx_peer_connection_t *pc, void *data)
     pc->socklen = target.socklen;
     pc->name = target.name;
 
-    if (pc->tries > 1 && zedcup_way_is_last(peer->way)) {
+    /* nobody could follow: a bad answer is passed on */
+
+    if (pc->tries > 1
+        && (u->conf->next_upstream & NGX_HTTP_ZEDCUP_BAD_ANSWERS)
+        && zedcup_way_is_last(peer->way))
+    {
         pc->tries = 1;
     }
 
 #if (NGX_HTTP_SSL)
 
-    if (peer->request->upstream->ssl) {
+    if (u->ssl) {
         zedcup_way_tls_name(peer->way, &name);
 
-        peer->request->upstream->ssl_name =
-            name.len ? name : peer->request->upstream->upstream->host;
+        u->ssl_name = name.len ? name : u->upstream->host;
     }
 
 #endif
@@ -317,6 +332,14 @@ ngx_http_zedcup_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
 
     if ((counts || u->conf->next_upstream_tries) && pc->tries) {
         pc->tries--;
+    }
+
+    /* an error is told as what it is, and not as that nobody is left */
+
+    if ((how == ZEDCUP_WAY_UNREACHED || how == ZEDCUP_WAY_FAILED)
+        && counts && pc->tries && zedcup_way_is_last(peer->way))
+    {
+        pc->tries = 0;
     }
 }
 

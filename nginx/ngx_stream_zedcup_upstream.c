@@ -158,7 +158,7 @@ ngx_stream_zedcup_init_peer(ngx_stream_session_t *s,
     }
 
     peer = cln->data;
-    ngx_memzero(peer, size);
+    ngx_memzero(peer, sizeof(ngx_stream_zedcup_peer_t));
 
     peer->session = s;
     peer->conf = ngx_stream_conf_upstream_srv_conf(us,

@@ -65,7 +65,7 @@ enum {
 ngx_int_t zedcup_way_method(const u_char *text, size_t len);
 const char *zedcup_way_methods(void);
 
-/* The size of a way; the caller gives zeroed memory for it. */
+/* The size of a way; the caller gives memory for it, aligned as a pointer. */
 size_t zedcup_way_size(void);
 
 /* NGX_DECLINED: there is no such instance, or none was read yet: `why` says
