@@ -10,6 +10,11 @@
 
 namespace zedcup {
 
+/// A text as the zone's functions take it.
+inline const u_char* bytes(const std::string& text) {
+  return reinterpret_cast<const u_char*>(text.data());
+}
+
 struct zone_content {
   struct entry {
     std::string name; ///< empty: the global settings
