@@ -31,6 +31,10 @@ std::shared_ptr<const snapshot> content(int port, uint64_t revision) {
   return snapshot::make(std::move(config), revision);
 }
 
+bool holds(const std::optional<std::string>& text, const std::string& part) {
+  return text && text->find(part) != std::string::npos;
+}
+
 class bridged {
 public:
   bridged() { nginx() = {}; }
@@ -310,23 +314,22 @@ TEST_CASE_METHOD(bridged,
   push_synced(9, {"web"});
   drain();
   const auto problems = R"("problems":{"web":["port: expected 1..65535"]})";
-  CHECK_THAT(*worker().status(""), Catch::Matchers::Contains(problems));
+  CHECK(holds(worker().status(""), problems));
   // Another worker, from the zone.
   start();
-  CHECK_THAT(*worker().status(""), Catch::Matchers::Contains(problems));
+  CHECK(holds(worker().status(""), problems));
   worker().lead(true);
   push(complaints_changed{"", {"watcher_interval: bad"}});
   push(complaints_changed{"web", {}});
   push_synced(10, {"web"});
   drain();
-  CHECK_THAT(*worker().status(""),
-             Catch::Matchers::Contains(
-                 R"("problems":{"":["watcher_interval: bad"]})"));
+  CHECK(holds(worker().status(""),
+              R"("problems":{"":["watcher_interval: bad"]})"));
   push(complaints_changed{"", {}});
   drain();
-  CHECK_THAT(*worker().status(""), !Catch::Matchers::Contains("problems"));
+  CHECK_FALSE(holds(worker().status(""), "problems"));
   start();
-  CHECK_THAT(*worker().status(""), !Catch::Matchers::Contains("problems"));
+  CHECK_FALSE(holds(worker().status(""), "problems"));
 }
 
 TEST_CASE_METHOD(bridged, "bridge: the status of one instance, and of none",
@@ -342,11 +345,9 @@ TEST_CASE_METHOD(bridged, "bridge: the status of one instance, and of none",
   push_synced(9, {"a"});
   push(store_trouble{"no route"});
   drain();
-  CHECK_THAT(
-      *worker().status("a"),
-      Catch::Matchers::Contains(
-          R"("content":"store","revision":9,"trouble":"no route",)") &&
-          Catch::Matchers::Contains(
+  const auto of_a = worker().status("a");
+  CHECK(holds(of_a, R"("content":"store","revision":9,"trouble":"no route",)"));
+  CHECK(holds(of_a,
               R"("instances":[{"name":"a","revision":9,"pools":[{"index":1,)"
               R"("name":"1","method":"weighted_rr","hosts":[{"index":1,)"
               R"("name":"1","host":"10.0.0.1","port":80,"weight":1,)"
