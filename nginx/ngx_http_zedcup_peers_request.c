@@ -2,22 +2,29 @@
  * Requests to an upstream whose peers may change under them: the upstream's
  * init, and per request get and free, are wrapped.
  *
- * Before 1.27.3, nginx does not know which requests hold which peers: that is
- * noted here. From then on it does, but a request whose list of peers changed
- * since its init gets none any more: here it gets one of the list as it is now.
+ * A request whose peers changed since its init is initialised again, and does
+ * not go back to those that failed it. Before 1.27.3, nginx knows which peers a
+ * request has tried by their places in the list, which may be others' by now;
+ * from then on it would give such a request no peer at all.
+ *
+ * Before 1.27.3, nginx also does not know which requests hold which peers: that
+ * is noted here.
  */
 
 #include "ngx_http_zedcup_peers.h"
 
 
+/* Changes may come as fast as they like: so often in a row they are followed. */
+#define NGX_HTTP_ZEDCUP_INITS  16
+
+
 typedef struct {
     ngx_http_zedcup_peers_t           *zp;
     ngx_http_request_t                *request;
-#if (NGX_HTTP_ZEDCUP_NATIVE_REFS)
     ngx_http_upstream_srv_conf_t      *us;
-    ngx_uint_t                         config;  /* of the peers, at init */
+    ngx_uint_t                         changes; /* of the peers, at init */
     ngx_array_t                        failed;  /* of ngx_addr_t */
-#else
+#if !(NGX_HTTP_ZEDCUP_NATIVE_REFS)
     ngx_http_zedcup_peer_t            *held;
 #endif
 
@@ -89,50 +96,47 @@ ngx_http_zedcup_wrap_peer(ngx_peer_connection_t *pc,
 }
 
 
-#if !(NGX_HTTP_ZEDCUP_NATIVE_REFS)
+static ngx_uint_t
+ngx_http_zedcup_peers_changes(ngx_http_zedcup_peers_t *zp)
+{
+#if (NGX_HTTP_ZEDCUP_NATIVE_REFS)
+    return __atomic_load_n(zp->peers.config, __ATOMIC_SEQ_CST);
+#else
+    return __atomic_load_n(&zp->version, __ATOMIC_SEQ_CST);
+#endif
+}
 
+
+/* Between 1 and 0, no peer that was removed meanwhile is given back. */
 
 static void
 ngx_http_zedcup_busy(ngx_http_zedcup_peers_t *zp, uint32_t busy)
 {
+#if !(NGX_HTTP_ZEDCUP_NATIVE_REFS)
     __atomic_store_n(&zp->busy[ngx_worker], busy, __ATOMIC_SEQ_CST);
+#endif
 }
 
 
-static void
-ngx_http_zedcup_hold(ngx_http_zedcup_peer_t *own, int32_t n)
+/* nginx's own init, for the peers as they are. */
+
+static ngx_int_t
+ngx_http_zedcup_init_method(ngx_http_zedcup_peer_data_t *pd)
 {
-    uint32_t  *hold;
+    ngx_int_t                 rc;
+    ngx_http_request_t       *r;
+    ngx_http_zedcup_group_t  *group;
 
-    hold = &own->holds[ngx_worker];
+    r = pd->request;
+    group = pd->zp->group;
 
-    /* only this worker writes it */
-    __atomic_store_n(hold, *hold + n, __ATOMIC_SEQ_CST);
-}
-
-
-ngx_int_t
-ngx_http_zedcup_peers_init_peer(ngx_http_request_t *r,
-    ngx_http_upstream_srv_conf_t *us)
-{
-    ngx_int_t                     rc;
-    ngx_http_zedcup_peers_t      *zp;
-    ngx_http_zedcup_group_t      *group;
-    ngx_http_zedcup_peer_data_t  *pd;
-
-    zp = us->peer.data;
-    group = zp->group;
-
-    pd = ngx_pcalloc(r->pool, sizeof(ngx_http_zedcup_peer_data_t));
-    if (pd == NULL || ngx_worker >= zp->nslots) {
-        return NGX_ERROR;
-    }
+    pd->changes = ngx_http_zedcup_peers_changes(pd->zp);
 
     /* before nginx would make its own, for as many peers as there is room */
 
-    ngx_http_zedcup_busy(zp, 1);
+    ngx_http_zedcup_busy(pd->zp, 1);
     rc = ngx_http_zedcup_method_refresh(group);
-    ngx_http_zedcup_busy(zp, 0);
+    ngx_http_zedcup_busy(pd->zp, 0);
 
     if (rc != NGX_OK) {
         return NGX_ERROR;
@@ -140,157 +144,10 @@ ngx_http_zedcup_peers_init_peer(ngx_http_request_t *r,
 
     ngx_http_zedcup_method_refresh_points(group);
 
-    if (group->init_peer(r, us) != NGX_OK) {
-        return NGX_ERROR;
-    }
+    /* round robin would take what is here for its own of a try before */
+    r->upstream->peer.data = NULL;
 
-    pd->zp = zp;
-    pd->request = r;
-
-    ngx_http_zedcup_wrap_peer(&r->upstream->peer, pd);
-
-    return NGX_OK;
-}
-
-
-/* Every method points to the name within the peer that it chose. */
-
-static ngx_http_zedcup_peer_t *
-ngx_http_zedcup_chosen(ngx_http_zedcup_peers_t *zp, ngx_str_t *name)
-{
-    u_char           *p;
-    ngx_slab_pool_t  *shpool;
-
-    shpool = zp->peers.shpool;
-    p = (u_char *) name;
-
-    if (p < shpool->start || p >= shpool->end) {
-        return NULL;
-    }
-
-    return (ngx_http_zedcup_peer_t *)
-               (p - offsetof(ngx_http_upstream_rr_peer_t, name));
-}
-
-
-/* The access log reads the name after the request has freed the peer. */
-
-static ngx_int_t
-ngx_http_zedcup_copy_name(ngx_http_zedcup_peer_data_t *pd,
-    ngx_peer_connection_t *pc)
-{
-    ngx_str_t  *copy;
-
-    copy = ngx_palloc(pd->request->pool, sizeof(ngx_str_t) + pc->name->len);
-    if (copy == NULL) {
-        return NGX_ERROR;
-    }
-
-    copy->len = pc->name->len;
-    copy->data = (u_char *) copy + sizeof(ngx_str_t);
-    ngx_memcpy(copy->data, pc->name->data, copy->len);
-
-    pc->name = copy;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_zedcup_get_peer(ngx_peer_connection_t *pc, void *data)
-{
-    ngx_http_zedcup_peer_data_t  *pd = data;
-
-    ngx_int_t  rc;
-
-    ngx_http_zedcup_busy(pd->zp, 1);
-
-    rc = ngx_http_zedcup_method_refresh(pd->zp->group);
-
-    if (rc == NGX_OK) {
-        rc = pd->get(pc, pd->data);
-
-        if (rc == NGX_OK || rc == NGX_DONE) {
-            pd->held = ngx_http_zedcup_chosen(pd->zp, pc->name);
-
-            if (pd->held) {
-                ngx_http_zedcup_hold(pd->held, 1);
-            }
-        }
-    }
-
-    ngx_http_zedcup_busy(pd->zp, 0);
-
-    if (pd->held && ngx_http_zedcup_copy_name(pd, pc) != NGX_OK) {
-        /* pc->sockaddr is set: nginx will free the peer */
-        return NGX_ERROR;
-    }
-
-    return rc;
-}
-
-
-static void
-ngx_http_zedcup_free_peer(ngx_peer_connection_t *pc, void *data,
-    ngx_uint_t state)
-{
-    ngx_http_zedcup_peer_data_t  *pd = data;
-
-    ngx_uint_t               last;
-    ngx_http_zedcup_peers_t  *zp;
-    ngx_http_zedcup_peer_t   *held;
-
-    zp = pd->zp;
-    held = pd->held;
-    pd->held = NULL;
-
-    /* never more holds than conns, wherever this worker may be killed */
-
-    ngx_http_zedcup_busy(zp, 1);
-
-    if (held) {
-        ngx_http_zedcup_hold(held, -1);
-    }
-
-    pd->free(pc, pd->data, state);
-
-    last = held && held->retired && held->holds[ngx_worker] == 0;
-
-    ngx_http_zedcup_busy(zp, 0);
-
-    if (last) {
-        ngx_http_zedcup_peers_reap(zp);
-    }
-}
-
-
-#else
-
-
-/* Changes may come as fast as they like: so often in a row they are followed. */
-#define NGX_HTTP_ZEDCUP_INITS  16
-
-
-static ngx_uint_t
-ngx_http_zedcup_peers_config(ngx_http_zedcup_peers_t *zp)
-{
-    return __atomic_load_n(zp->peers.config, __ATOMIC_SEQ_CST);
-}
-
-
-/* nginx's own init, for the peers as they are. It is also what makes the points
- * of a consistent hash and the like fit them. */
-
-static ngx_int_t
-ngx_http_zedcup_init_again(ngx_http_zedcup_peer_data_t *pd)
-{
-    ngx_http_request_t  *r;
-
-    r = pd->request;
-
-    pd->config = ngx_http_zedcup_peers_config(pd->zp);
-
-    if (pd->zp->group->init_peer(r, pd->us) != NGX_OK) {
+    if (group->init_peer(r, pd->us) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -315,7 +172,45 @@ ngx_http_zedcup_peers_init_peer(ngx_http_request_t *r,
     pd->request = r;
     pd->us = us;
 
-    return ngx_http_zedcup_init_again(pd);
+#if !(NGX_HTTP_ZEDCUP_NATIVE_REFS)
+    if (ngx_worker >= pd->zp->nslots) {
+        return NGX_ERROR;
+    }
+#endif
+
+    return ngx_http_zedcup_init_method(pd);
+}
+
+
+static void
+ngx_http_zedcup_note_failed(ngx_http_zedcup_peer_data_t *pd,
+    ngx_peer_connection_t *pc)
+{
+    ngx_addr_t  *addr;
+    ngx_pool_t  *pool;
+
+    pool = pd->request->pool;
+
+    if (pd->failed.elts == NULL
+        && ngx_array_init(&pd->failed, pool, 4, sizeof(ngx_addr_t)) != NGX_OK)
+    {
+        return;
+    }
+
+    addr = ngx_array_push(&pd->failed);
+    if (addr == NULL) {
+        return;
+    }
+
+    addr->socklen = pc->socklen;
+    addr->sockaddr = ngx_palloc(pool, pc->socklen);
+
+    if (addr->sockaddr == NULL) {
+        pd->failed.nelts--;
+        return;
+    }
+
+    ngx_memcpy(addr->sockaddr, pc->sockaddr, pc->socklen);
 }
 
 
@@ -371,6 +266,149 @@ ngx_http_zedcup_get_fresh(ngx_http_zedcup_peer_data_t *pd,
 }
 
 
+#if (NGX_HTTP_ZEDCUP_NATIVE_REFS)
+
+
+static ngx_int_t
+ngx_http_zedcup_take(ngx_http_zedcup_peer_data_t *pd, ngx_peer_connection_t *pc)
+{
+    return ngx_http_zedcup_get_fresh(pd, pc);
+}
+
+
+static void
+ngx_http_zedcup_give(ngx_http_zedcup_peer_data_t *pd, ngx_peer_connection_t *pc,
+    ngx_uint_t state)
+{
+    pd->free(pc, pd->data, state);
+}
+
+
+#else
+
+
+static void
+ngx_http_zedcup_hold(ngx_http_zedcup_peer_t *own, int32_t n)
+{
+    uint32_t  *hold;
+
+    hold = &own->holds[ngx_worker];
+
+    /* only this worker writes it */
+    __atomic_store_n(hold, *hold + n, __ATOMIC_SEQ_CST);
+}
+
+
+/* Every method points to the name within the peer that it chose. */
+
+static ngx_http_zedcup_peer_t *
+ngx_http_zedcup_chosen(ngx_http_zedcup_peers_t *zp, ngx_str_t *name)
+{
+    u_char           *p;
+    ngx_slab_pool_t  *shpool;
+
+    shpool = zp->peers.shpool;
+    p = (u_char *) name;
+
+    if (p < shpool->start || p >= shpool->end) {
+        return NULL;
+    }
+
+    return (ngx_http_zedcup_peer_t *)
+               (p - offsetof(ngx_http_upstream_rr_peer_t, name));
+}
+
+
+/* The access log reads the name after the request has freed the peer. */
+
+static ngx_int_t
+ngx_http_zedcup_copy_name(ngx_http_zedcup_peer_data_t *pd,
+    ngx_peer_connection_t *pc)
+{
+    ngx_str_t  *copy;
+
+    copy = ngx_palloc(pd->request->pool, sizeof(ngx_str_t) + pc->name->len);
+    if (copy == NULL) {
+        return NGX_ERROR;
+    }
+
+    copy->len = pc->name->len;
+    copy->data = (u_char *) copy + sizeof(ngx_str_t);
+    ngx_memcpy(copy->data, pc->name->data, copy->len);
+
+    pc->name = copy;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_zedcup_take(ngx_http_zedcup_peer_data_t *pd, ngx_peer_connection_t *pc)
+{
+    ngx_int_t  rc;
+
+    ngx_http_zedcup_busy(pd->zp, 1);
+
+    rc = ngx_http_zedcup_method_refresh(pd->zp->group);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_zedcup_get_fresh(pd, pc);
+    }
+
+    if (rc == NGX_OK || rc == NGX_DONE) {
+        pd->held = ngx_http_zedcup_chosen(pd->zp, pc->name);
+
+        if (pd->held) {
+            ngx_http_zedcup_hold(pd->held, 1);
+        }
+    }
+
+    ngx_http_zedcup_busy(pd->zp, 0);
+
+    if (pd->held && ngx_http_zedcup_copy_name(pd, pc) != NGX_OK) {
+        /* pc->sockaddr is set: nginx will free the peer */
+        return NGX_ERROR;
+    }
+
+    return rc;
+}
+
+
+static void
+ngx_http_zedcup_give(ngx_http_zedcup_peer_data_t *pd, ngx_peer_connection_t *pc,
+    ngx_uint_t state)
+{
+    ngx_uint_t               last;
+    ngx_http_zedcup_peers_t  *zp;
+    ngx_http_zedcup_peer_t   *held;
+
+    zp = pd->zp;
+    held = pd->held;
+    pd->held = NULL;
+
+    /* never more holds than conns, wherever this worker may be killed */
+
+    ngx_http_zedcup_busy(zp, 1);
+
+    if (held) {
+        ngx_http_zedcup_hold(held, -1);
+    }
+
+    pd->free(pc, pd->data, state);
+
+    last = held && held->retired && held->holds[ngx_worker] == 0;
+
+    ngx_http_zedcup_busy(zp, 0);
+
+    if (last) {
+        ngx_http_zedcup_peers_reap(zp);
+    }
+}
+
+
+#endif
+
+
 static ngx_int_t
 ngx_http_zedcup_get_peer(ngx_peer_connection_t *pc, void *data)
 {
@@ -383,17 +421,17 @@ ngx_http_zedcup_get_peer(ngx_peer_connection_t *pc, void *data)
 
     for (i = 0; i < NGX_HTTP_ZEDCUP_INITS; i++) {
 
-        if (pd->config == ngx_http_zedcup_peers_config(pd->zp)) {
-            rc = ngx_http_zedcup_get_fresh(pd, pc);
+        if (pd->changes == ngx_http_zedcup_peers_changes(pd->zp)) {
+            rc = ngx_http_zedcup_take(pd, pc);
 
             if (rc != NGX_BUSY
-                || pd->config == ngx_http_zedcup_peers_config(pd->zp))
+                || pd->changes == ngx_http_zedcup_peers_changes(pd->zp))
             {
                 return rc;
             }
         }
 
-        if (ngx_http_zedcup_init_again(pd) != NGX_OK) {
+        if (ngx_http_zedcup_init_method(pd) != NGX_OK) {
             return NGX_ERROR;
         }
 
@@ -401,38 +439,6 @@ ngx_http_zedcup_get_peer(ngx_peer_connection_t *pc, void *data)
     }
 
     return NGX_BUSY;
-}
-
-
-static void
-ngx_http_zedcup_note_failed(ngx_http_zedcup_peer_data_t *pd,
-    ngx_peer_connection_t *pc)
-{
-    ngx_addr_t  *addr;
-    ngx_pool_t  *pool;
-
-    pool = pd->request->pool;
-
-    if (pd->failed.elts == NULL
-        && ngx_array_init(&pd->failed, pool, 4, sizeof(ngx_addr_t)) != NGX_OK)
-    {
-        return;
-    }
-
-    addr = ngx_array_push(&pd->failed);
-    if (addr == NULL) {
-        return;
-    }
-
-    addr->socklen = pc->socklen;
-    addr->sockaddr = ngx_palloc(pool, pc->socklen);
-
-    if (addr->sockaddr == NULL) {
-        pd->failed.nelts--;
-        return;
-    }
-
-    ngx_memcpy(addr->sockaddr, pc->sockaddr, pc->socklen);
 }
 
 
@@ -446,8 +452,5 @@ ngx_http_zedcup_free_peer(ngx_peer_connection_t *pc, void *data,
         ngx_http_zedcup_note_failed(pd, pc);
     }
 
-    pd->free(pc, pd->data, state);
+    ngx_http_zedcup_give(pd, pc, state);
 }
-
-
-#endif

@@ -290,7 +290,54 @@ said: zone "dynamic_foo": no room for peer "127.0.0.2:2001": there are 1024 alre
 
 
 
-=== TEST 8: it works in every phase but init
+=== TEST 8: peers that change while a request has tried some: it gets one of the others, by every method
+--- http_config
+    upstream m1 { zone m1 128k; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; server 127.0.0.2:$TEST_NGINX_EXTRA_PORT; }
+    upstream m2 { zone m2 128k; least_conn; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; server 127.0.0.2:$TEST_NGINX_EXTRA_PORT; keepalive 4; }
+    upstream m3 { zone m3 128k; hash $arg_k; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; server 127.0.0.2:$TEST_NGINX_EXTRA_PORT; }
+    upstream m4 { zone m4 128k; hash $arg_k consistent; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; server 127.0.0.2:$TEST_NGINX_EXTRA_PORT; keepalive 4; }
+    upstream m5 { zone m5 128k; ip_hash; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; server 127.0.0.2:$TEST_NGINX_EXTRA_PORT; }
+    upstream m6 { zone m6 128k; random; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; server 127.0.0.2:$TEST_NGINX_EXTRA_PORT; keepalive 4; }
+    upstream m7 { zone m7 128k; random two; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; server 127.0.0.2:$TEST_NGINX_EXTRA_PORT; }
+    upstream m8 { zone m8 128k; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; server 127.0.0.2:$TEST_NGINX_EXTRA_PORT; keepalive 4; }
+    # whichever is asked first changes the peers, itself among them, and hangs up
+    server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; listen 127.0.0.2:$TEST_NGINX_EXTRA_PORT;
+        location / { content_by_lua_block {
+            assert(require("ngx.dynamic").replace_peers(ngx.var.http_x_zone, {
+                "127.0.0.1:$TEST_NGINX_BACKEND_PORT", ngx.var.server_addr .. ":$TEST_NGINX_EXTRA_PORT" }))
+            ngx.exit(444)
+        } } }
+--- config
+    location ~ /(m[1-8])$ { proxy_pass http://$1/; proxy_set_header X-Zone $1; proxy_http_version 1.1; proxy_set_header Connection ""; }
+--- method: least_conn;
+--- lua
+    local dynamic = require "ngx.dynamic"
+    for i = 1, 8 do
+        local zone = "m" .. i
+        for k = 1, 8 do
+            assert(dynamic.replace_peers(zone, { "127.0.0.1:$TEST_NGINX_EXTRA_PORT", "127.0.0.2:$TEST_NGINX_EXTRA_PORT" }))
+            local answer = ngx.location.capture("/" .. zone, { args = { k = k } })
+            if answer.body ~= "b1" then
+                ngx.say(zone, " ", k, ": ", answer.status)
+            end
+        end
+        ngx.say(zone, " conns ", dynamic.describe_zone(zone)[1].conns)
+    end
+--- response_body
+m1 conns 0
+m2 conns 0
+m3 conns 0
+m4 conns 0
+m5 conns 0
+m6 conns 0
+m7 conns 0
+m8 conns 0
+--- no_error_log
+[alert]
+
+
+
+=== TEST 9: it works in every phase but init
 --- method: least_conn;
 --- http_config
     init_by_lua_block {
@@ -341,7 +388,7 @@ there are no zones before the workers start
 
 
 
-=== TEST 9: what a killed worker held is given back; nothing is reaped twice
+=== TEST 10: what a killed worker held is given back; nothing is reaped twice
 --- http_config
     server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; location / { content_by_lua_block { ngx.sleep(60) } } }
 --- config
