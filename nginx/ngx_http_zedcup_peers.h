@@ -46,7 +46,7 @@ ngx_int_t ngx_http_zedcup_peers_err(ngx_http_zedcup_peers_error_t *err,
     const char *fmt, ...);
 
 
-/* ---- ngx_http_zedcup_peers_request.c: who holds which peer ------------- */
+/* ---- ngx_http_zedcup_peers_request.c: a request's init, get and free ---- */
 
 ngx_int_t ngx_http_zedcup_peers_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us);
@@ -84,6 +84,24 @@ ngx_http_zedcup_peer_t *ngx_http_zedcup_peer_remake(
 void ngx_http_zedcup_peer_discard(ngx_http_zedcup_peers_t *zp,
     ngx_http_zedcup_peer_t *peer);
 
+ngx_http_upstream_rr_peers_t *ngx_http_zedcup_backup_make(
+    ngx_http_zedcup_peers_t *zp);
+
+
+/* ---- ngx_http_zedcup_peers_holds.c: who holds which peer --------------- */
+
+/* This worker's mark. While it is 1, no peer that was linked when it was set is
+ * given back. */
+void ngx_http_zedcup_busy(ngx_http_zedcup_peers_t *zp, uint32_t busy);
+
+/* While busy: notes that a request has the peer of that name, which is in it.
+ * NULL: none of the zone's, or nginx counts itself. */
+ngx_http_zedcup_peer_t *ngx_http_zedcup_hold(ngx_http_zedcup_peers_t *zp,
+    ngx_str_t *name);
+
+/* While busy. 1: it was removed, and this worker has no more use for it. */
+ngx_uint_t ngx_http_zedcup_unhold(ngx_http_zedcup_peer_t *own);
+
 /* Under the lock, unlinked: gives it back once nobody uses it. */
 void ngx_http_zedcup_peer_retire(ngx_http_zedcup_peers_t *zp,
     ngx_http_upstream_rr_peers_t *peers, ngx_http_upstream_rr_peer_t *peer);
@@ -94,9 +112,6 @@ void ngx_http_zedcup_peers_reap(ngx_http_zedcup_peers_t *zp);
 /* A worker starts: what one of its slot held that was killed. */
 void ngx_http_zedcup_peers_recover(ngx_http_zedcup_peers_t *zp,
     ngx_uint_t slot);
-
-ngx_http_upstream_rr_peers_t *ngx_http_zedcup_backup_make(
-    ngx_http_zedcup_peers_t *zp);
 
 
 /* ---- ngx_http_zedcup_peers_list.c: the list of a zone's peers ---------- */

@@ -6,9 +6,6 @@
  * not go back to those that failed it. Before 1.27.3, nginx knows which peers a
  * request has tried by their places in the list, which may be others' by now;
  * from then on it would give such a request no peer at all.
- *
- * Before 1.27.3, nginx also does not know which requests hold which peers: that
- * is noted here.
  */
 
 #include "ngx_http_zedcup_peers.h"
@@ -24,9 +21,7 @@ typedef struct {
     ngx_http_upstream_srv_conf_t      *us;
     ngx_uint_t                         changes; /* of the peers, at init */
     ngx_array_t                        failed;  /* of ngx_addr_t */
-#if !(NGX_HTTP_ZEDCUP_NATIVE_REFS)
     ngx_http_zedcup_peer_t            *held;
-#endif
 
     void                              *data;
     ngx_event_get_peer_pt              get;
@@ -103,17 +98,6 @@ ngx_http_zedcup_peers_changes(ngx_http_zedcup_peers_t *zp)
     return __atomic_load_n(zp->peers.config, __ATOMIC_SEQ_CST);
 #else
     return __atomic_load_n(&zp->version, __ATOMIC_SEQ_CST);
-#endif
-}
-
-
-/* Between 1 and 0, no peer that was removed meanwhile is given back. */
-
-static void
-ngx_http_zedcup_busy(ngx_http_zedcup_peers_t *zp, uint32_t busy)
-{
-#if !(NGX_HTTP_ZEDCUP_NATIVE_REFS)
-    __atomic_store_n(&zp->busy[ngx_worker], busy, __ATOMIC_SEQ_CST);
 #endif
 }
 
@@ -266,59 +250,6 @@ ngx_http_zedcup_get_fresh(ngx_http_zedcup_peer_data_t *pd,
 }
 
 
-#if (NGX_HTTP_ZEDCUP_NATIVE_REFS)
-
-
-static ngx_int_t
-ngx_http_zedcup_take(ngx_http_zedcup_peer_data_t *pd, ngx_peer_connection_t *pc)
-{
-    return ngx_http_zedcup_get_fresh(pd, pc);
-}
-
-
-static void
-ngx_http_zedcup_give(ngx_http_zedcup_peer_data_t *pd, ngx_peer_connection_t *pc,
-    ngx_uint_t state)
-{
-    pd->free(pc, pd->data, state);
-}
-
-
-#else
-
-
-static void
-ngx_http_zedcup_hold(ngx_http_zedcup_peer_t *own, int32_t n)
-{
-    uint32_t  *hold;
-
-    hold = &own->holds[ngx_worker];
-
-    /* only this worker writes it */
-    __atomic_store_n(hold, *hold + n, __ATOMIC_SEQ_CST);
-}
-
-
-/* Every method points to the name within the peer that it chose. */
-
-static ngx_http_zedcup_peer_t *
-ngx_http_zedcup_chosen(ngx_http_zedcup_peers_t *zp, ngx_str_t *name)
-{
-    u_char           *p;
-    ngx_slab_pool_t  *shpool;
-
-    shpool = zp->peers.shpool;
-    p = (u_char *) name;
-
-    if (p < shpool->start || p >= shpool->end) {
-        return NULL;
-    }
-
-    return (ngx_http_zedcup_peer_t *)
-               (p - offsetof(ngx_http_upstream_rr_peer_t, name));
-}
-
-
 /* The access log reads the name after the request has freed the peer. */
 
 static ngx_int_t
@@ -356,11 +287,7 @@ ngx_http_zedcup_take(ngx_http_zedcup_peer_data_t *pd, ngx_peer_connection_t *pc)
     }
 
     if (rc == NGX_OK || rc == NGX_DONE) {
-        pd->held = ngx_http_zedcup_chosen(pd->zp, pc->name);
-
-        if (pd->held) {
-            ngx_http_zedcup_hold(pd->held, 1);
-        }
+        pd->held = ngx_http_zedcup_hold(pd->zp, pc->name);
     }
 
     ngx_http_zedcup_busy(pd->zp, 0);
@@ -372,41 +299,6 @@ ngx_http_zedcup_take(ngx_http_zedcup_peer_data_t *pd, ngx_peer_connection_t *pc)
 
     return rc;
 }
-
-
-static void
-ngx_http_zedcup_give(ngx_http_zedcup_peer_data_t *pd, ngx_peer_connection_t *pc,
-    ngx_uint_t state)
-{
-    ngx_uint_t               last;
-    ngx_http_zedcup_peers_t  *zp;
-    ngx_http_zedcup_peer_t   *held;
-
-    zp = pd->zp;
-    held = pd->held;
-    pd->held = NULL;
-
-    /* never more holds than conns, wherever this worker may be killed */
-
-    ngx_http_zedcup_busy(zp, 1);
-
-    if (held) {
-        ngx_http_zedcup_hold(held, -1);
-    }
-
-    pd->free(pc, pd->data, state);
-
-    last = held && held->retired && held->holds[ngx_worker] == 0;
-
-    ngx_http_zedcup_busy(zp, 0);
-
-    if (last) {
-        ngx_http_zedcup_peers_reap(zp);
-    }
-}
-
-
-#endif
 
 
 static ngx_int_t
@@ -448,9 +340,24 @@ ngx_http_zedcup_free_peer(ngx_peer_connection_t *pc, void *data,
 {
     ngx_http_zedcup_peer_data_t  *pd = data;
 
+    ngx_uint_t  last;
+
     if ((state & (NGX_PEER_FAILED|NGX_PEER_NEXT)) && pc->sockaddr) {
         ngx_http_zedcup_note_failed(pd, pc);
     }
 
-    ngx_http_zedcup_give(pd, pc, state);
+    /* never more holds than conns, wherever this worker may be killed */
+
+    ngx_http_zedcup_busy(pd->zp, 1);
+
+    last = ngx_http_zedcup_unhold(pd->held);
+    pd->held = NULL;
+
+    pd->free(pc, pd->data, state);
+
+    ngx_http_zedcup_busy(pd->zp, 0);
+
+    if (last) {
+        ngx_http_zedcup_peers_reap(pd->zp);
+    }
 }
