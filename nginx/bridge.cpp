@@ -24,8 +24,24 @@ constexpr std::chrono::seconds apply_patience{10};
 /// How long create_handler may wait for the very first content.
 constexpr milliseconds first_sync_patience{2000};
 
+/// How long a worker of nginx's start waits for it, where requests cannot; and
+/// once it is known that the store, or the first of its servers, is away.
+constexpr milliseconds start_patience{1000};
+constexpr milliseconds troubled_start_patience{100};
+
 std::unique_ptr<runtime> current_runtime;
 uint32_t epoch = 1;
+
+/// Before this worker accepts connections: they wait in the backlog instead of
+/// being answered 502.
+void await_first_content() {
+  ngx_http_zedcup_worker_await(
+      [] { return ngx_uint_t{!current_runtime->awaits_content()}; },
+      start_patience.count());
+  ngx_http_zedcup_worker_await(
+      [] { return ngx_uint_t{current_runtime->has_content()}; },
+      troubled_start_patience.count());
+}
 
 } // namespace
 
@@ -56,6 +72,8 @@ result<bool> start_worker_runtime(system_options options, void* lua_semaphore) {
   // Where a feed came first, this worker may lead already.
   if (ngx_http_zedcup_worker_leads() != 0)
     current_runtime->lead(true);
+  if (zmcf->upstreams.nelts != 0 && !current_runtime->has_content())
+    await_first_content();
   return true;
 }
 

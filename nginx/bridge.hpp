@@ -59,6 +59,8 @@ public:
   bool is_synced() const { return synced_; }
   /// Whether there is content to serve, of the store or of zedcup_state_dir.
   bool has_content() const { return synced_ || restored_ != 0; }
+  /// Neither content yet nor a reason why there is none.
+  bool awaits_content() const { return !has_content() && trouble_.empty(); }
   const std::string& names_json();
   const std::string& global_json() const { return global_json_; }
 

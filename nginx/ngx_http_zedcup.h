@@ -21,6 +21,7 @@ extern "C" {
 typedef struct {
     ngx_uint_t        nslots;
     int              *slots;          /* an eventfd per worker, -1: none */
+    int               leader_fd;      /* locked by the leader, -1: none */
 } ngx_http_zedcup_channels_t;
 
 
@@ -187,16 +188,28 @@ void ngx_http_zedcup_zone_errors_unlock(void);
 uint64_t ngx_http_zedcup_zone_note_start(uint64_t id, ngx_uint_t what);
 
 
-/* ---- ngx_http_zedcup_worker.c: eventfds, the tick, leadership ---------- */
+/* ---- ngx_http_zedcup_channels.c: what a node's workers share ----------- */
 
+/* In the master, before fork. */
 ngx_int_t ngx_http_zedcup_channels_open(ngx_cycle_t *cycle,
-    ngx_http_zedcup_main_conf_t *zmcf);               /* in the master */
+    ngx_http_zedcup_main_conf_t *zmcf);
+
+/* Makes the workers look at the zone, all but this one. */
+void ngx_http_zedcup_channels_ring(ngx_http_zedcup_channels_t *channels);
+
+
+/* ---- ngx_http_zedcup_worker.c: this worker's place among them ----------- */
 
 /* Begins this worker's place in the node; once is enough. */
 ngx_int_t ngx_http_zedcup_worker_start(ngx_http_zedcup_main_conf_t *zmcf);
 ngx_uint_t ngx_http_zedcup_worker_leads(void);
 void ngx_http_zedcup_worker_stop(void);
 void ngx_http_zedcup_worker_leave(void);
+
+/* Between start and the event loop: works for the actors until done() says so,
+ * at most `patience` ms. */
+void ngx_http_zedcup_worker_await(ngx_uint_t (*done)(void),
+    ngx_msec_t patience);
 
 /* Makes the loop call zedcup_bridge_drain() soon. Any thread. */
 void ngx_http_zedcup_worker_wake(void);

@@ -2,16 +2,12 @@
  * One worker's place in the node: the eventfd on which its actors wake it, the
  * eventfd on which the other workers ring it, a slow tick for whatever was
  * missed, and the node's leadership.
- *
- * Leadership is a POSIX record lock on a memfd made by the master: the kernel
- * gives it up with its holder, however that ends. It is per process (not
- * inherited over fork), so the workers can share one descriptor.
  */
 
 #include "ngx_http_zedcup.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 
 
 /* How soon a free leadership is taken; also how late a lost ring shows. */
@@ -34,7 +30,6 @@ typedef struct {
 } ngx_http_zedcup_worker_t;
 
 
-static void ngx_http_zedcup_channels_close(void *data);
 static ngx_connection_t *ngx_http_zedcup_watch(int fd,
     ngx_event_handler_pt handler);
 static void ngx_http_zedcup_outbox_handler(ngx_event_t *rev);
@@ -45,78 +40,6 @@ static void ngx_http_zedcup_begin_exit(void);
 
 
 static ngx_http_zedcup_worker_t  ngx_http_zedcup_worker = { .outbox_fd = -1 };
-
-/* made by the first cycle's master, kept over reloads */
-static int  ngx_http_zedcup_leader_fd = -1;
-
-
-ngx_int_t
-ngx_http_zedcup_channels_open(ngx_cycle_t *cycle,
-    ngx_http_zedcup_main_conf_t *zmcf)
-{
-    ngx_uint_t                   i;
-    ngx_core_conf_t             *ccf;
-    ngx_pool_cleanup_t          *cln;
-    ngx_http_zedcup_channels_t  *channels;
-
-    if (ngx_http_zedcup_leader_fd == -1) {
-        ngx_http_zedcup_leader_fd = memfd_create("zedcup_leader", MFD_CLOEXEC);
-
-        if (ngx_http_zedcup_leader_fd == -1) {
-            ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno,
-                          "zedcup: memfd_create() failed");
-        }
-    }
-
-    channels = &zmcf->channels;
-    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
-
-    /* an error here would end the master: without a bell a worker still
-     * follows by its tick */
-
-    cln = ngx_pool_cleanup_add(cycle->pool, 0);
-    if (cln == NULL) {
-        return NGX_OK;
-    }
-
-    channels->nslots = ngx_max(ccf->worker_processes, 1);
-    channels->slots = ngx_palloc(cycle->pool, channels->nslots * sizeof(int));
-
-    if (channels->slots == NULL) {
-        channels->nslots = 0;
-        return NGX_OK;
-    }
-
-    for (i = 0; i < channels->nslots; i++) {
-        channels->slots[i] = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
-
-        if (channels->slots[i] == -1) {
-            ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno,
-                          "zedcup: eventfd() failed");
-        }
-    }
-
-    cln->handler = ngx_http_zedcup_channels_close;
-    cln->data = channels;
-
-    return NGX_OK;
-}
-
-
-static void
-ngx_http_zedcup_channels_close(void *data)
-{
-    ngx_http_zedcup_channels_t  *channels = data;
-
-    ngx_uint_t  i;
-
-    for (i = 0; i < channels->nslots; i++) {
-        if (channels->slots[i] != -1) {
-            (void) close(channels->slots[i]);
-        }
-    }
-}
-
 
 ngx_int_t
 ngx_http_zedcup_worker_start(ngx_http_zedcup_main_conf_t *zmcf)
@@ -342,14 +265,58 @@ ngx_http_zedcup_try_lead(void)
 
     /* without the lock (-1) every worker leads: costly, but correct */
 
-    if (ngx_http_zedcup_leader_fd != -1
-        && fcntl(ngx_http_zedcup_leader_fd, F_SETLK, &lock) == -1)
+    if (w->channels->leader_fd != -1
+        && fcntl(w->channels->leader_fd, F_SETLK, &lock) == -1)
     {
         return;
     }
 
     w->leads = 1;
     zedcup_bridge_lead(1);
+}
+
+
+/* Before the event loop: what the actors and the other workers say is heard
+ * here. Connections wait in the backlog meanwhile. */
+
+void
+ngx_http_zedcup_worker_await(ngx_uint_t (*done)(void), ngx_msec_t patience)
+{
+    ngx_msec_t                 end;
+    struct pollfd              fds[2];
+    ngx_http_zedcup_worker_t  *w;
+
+    w = &ngx_http_zedcup_worker;
+
+    fds[0].fd = w->outbox_fd;
+    fds[1].fd = w->bell ? w->bell->fd : -1;         /* -1: poll() skips it */
+    fds[0].events = fds[1].events = POLLIN;
+
+    ngx_time_update();
+    end = ngx_current_msec + patience;
+
+    for ( ;; ) {
+        ngx_http_zedcup_try_lead();
+
+        while (zedcup_bridge_drain()) { /* void */ }
+
+        zedcup_bridge_look();
+
+        if (done() || ngx_quit || ngx_terminate
+            || (ngx_msec_int_t) (end - ngx_current_msec) <= 0)
+        {
+            return;
+        }
+
+        (void) poll(fds, 2, NGX_HTTP_ZEDCUP_TICK_FAST);
+        ngx_time_update();
+
+        ngx_http_zedcup_clear(w->outbox);
+
+        if (w->bell) {
+            ngx_http_zedcup_clear(w->bell);
+        }
+    }
 }
 
 
@@ -376,7 +343,7 @@ ngx_http_zedcup_begin_exit(void)
         ngx_memzero(&lock, sizeof(struct flock));
         lock.l_type = F_UNLCK;
         lock.l_whence = SEEK_SET;
-        (void) fcntl(ngx_http_zedcup_leader_fd, F_SETLK, &lock);
+        (void) fcntl(w->channels->leader_fd, F_SETLK, &lock);
     }
 
     zedcup_bridge_exiting();
@@ -402,28 +369,8 @@ ngx_http_zedcup_worker_wake(void)
 void
 ngx_http_zedcup_worker_ring(void)
 {
-    uint64_t                     one = 1;
-    ngx_uint_t                   i;
-    ngx_http_zedcup_channels_t  *channels;
-
-    channels = ngx_http_zedcup_worker.channels;
-
-    if (channels == NULL) {
-        return;
-    }
-
-    for (i = 0; i < channels->nslots; i++) {
-        if (i == ngx_worker || channels->slots[i] == -1) {
-            continue;
-        }
-
-        /* a full counter means that the bell is ringing already */
-        if (write(channels->slots[i], &one, sizeof(one)) == -1
-            && ngx_errno != NGX_EAGAIN)
-        {
-            ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
-                          "zedcup: write() to an eventfd failed");
-        }
+    if (ngx_http_zedcup_worker.channels) {
+        ngx_http_zedcup_channels_ring(ngx_http_zedcup_worker.channels);
     }
 }
 

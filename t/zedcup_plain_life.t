@@ -92,3 +92,35 @@ is("@{[worker_pids()]}", "@new", 'the new ones stay');
 serves('and serve', qr/^b1=8$/);
 put_host(2);
 serves('and follow', qr/^b1=4 b2=4$/);
+
+
+
+=== TEST 5: a start: the first request waits for the content, unless the store is away
+--- script
+put_host(1);
+my $start = sub {
+    my ($store, $path) = @_;
+    my $pid = spawn_nginx('first', "load_module $ENV{ZEDCUP_MODULE};", <<"END");
+zedcup_store $store;
+upstream app { zedcup web; }
+server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; location / { proxy_pass http://app; } location /alive { return 200 yes; } }
+END
+    my $answer = join ' ', nginx_at($TEST_NGINX_EXTRA_PORT, $path // '/');
+    is(end_nginx($pid), 0, 'it ends well');
+    return $answer =~ s/<.*//sr;
+};
+my $consul = "consul://127.0.0.1:$TEST_NGINX_CONSUL_PORT/$TEST_NGINX_PREFIX";
+is($start->($consul), '200 b1', "start $_") for 1 .. 10;
+is($start->("consul://127.0.0.1:$TEST_NGINX_CLOSED_PORT,127.0.0.1:$TEST_NGINX_CONSUL_PORT/$TEST_NGINX_PREFIX"), '200 b1',
+    'of two servers the first is dead');
+serves('with two workers', qr/^b1=8$/);
+for (1 .. 5) {
+    restart();
+    is(asked(8), 'b1=8', "restart $_");
+}
+# accepts, and says nothing
+my $silent = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die;
+my $port = $silent->sockport;
+is($start->("consul://127.0.0.1:$port/$TEST_NGINX_PREFIX", '/alive'), '200 yes', 'a silent store does not keep nginx from serving');
+is($start->("consul://127.0.0.1:$port/$TEST_NGINX_PREFIX"), '502 ', 'and no request waits for it');
+like(log_of('first'), qr/the store has not been read yet/, 'which is said');
