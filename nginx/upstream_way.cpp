@@ -130,8 +130,7 @@ struct zedcup_way_s {
   std::vector<suspect> suspects;
 };
 
-// ---- choosing
-// ----------------------------------------------------------------
+// ---- choosing --------------------------------------------------------------
 
 std::optional<uint32_t>
 zedcup_way_s::sticky_in(uint32_t pool, const balancer::request& wanted) {
@@ -211,8 +210,7 @@ ngx_int_t zedcup_way_s::next(zedcup_target_t& target) {
   return NGX_BUSY;
 }
 
-// ---- what came of it
-// ---------------------------------------------------------
+// ---- what came of it -------------------------------------------------------
 
 void zedcup_way_s::finish() noexcept {
   if (std::exchange(counted, false))
@@ -296,8 +294,7 @@ bool zedcup_way_s::ended(ngx_uint_t how, ngx_uint_t status,
   return true;
 }
 
-// ---- for the C files
-// -----------------------------------------------------------
+// ---- for the C files -------------------------------------------------------
 
 ngx_int_t zedcup_way_method(const u_char* text, size_t len) {
   const auto method =

@@ -372,8 +372,7 @@ TEST_CASE("system: its threads block all signals, the caller's mask and CPUs "
   sched_setaffinity(0, sizeof(cpus_at_first), &cpus_at_first);
 }
 
-// ---- outcomes
-// ----------------------------------------------------------------
+// ---- outcomes --------------------------------------------------------------
 
 namespace {
 

@@ -178,8 +178,7 @@ TEST_CASE("registry: a pool without a usable host has nothing to pick",
   CHECK(picks(all, 1, 1) == ports{0});
 }
 
-// ---- slow start
-// --------------------------------------------------------------
+// ---- slow start ------------------------------------------------------------
 
 namespace {
 
