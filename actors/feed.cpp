@@ -1,6 +1,7 @@
 #include "actors/feed.hpp"
 
 #include "actors/graph.hpp"
+#include "actors/peer_keeper.hpp"
 #include "actors/peer_prober.hpp"
 #include "actors/peer_syncer.hpp"
 
@@ -51,6 +52,11 @@ std::vector<child_spec> children_of(const context_ptr& ctx,
                      return spawn_peer_prober(sys, ctx, before, how, first);
                    }),
                    true});
+  if (!ctx->options.state_dir.empty())
+    all.push_back(
+        {place::keeper,
+         [ctx](caf::actor_system& sys) { return spawn_peer_keeper(sys, ctx); },
+         true});
   all.push_back({place::syncer,
                  counted([ctx, before](caf::actor_system& sys, bool first) {
                    return spawn_peer_syncer(sys, ctx, before, first);

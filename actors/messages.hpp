@@ -65,15 +65,18 @@ struct global_read {
   std::shared_ptr<const kv_tree> tree;
 };
 
-/// watcher -> syncer -> keeper: the store fails ("": it works again).
+/// watcher -> syncer -> keeper: the store fails ("": it works again). The same
+/// in a feed.
 struct trouble {
   std::string text;
 };
 
-/// A feed's syncer -> its prober: a service, and after each read the names of
-/// all; a service without one is gone.
+/// A feed's syncer -> its prober, its keeper: a service, and after each read
+/// the names of all; a service without one is gone.
 struct peers_are {
   std::shared_ptr<const service> content;
+  uint64_t revision = 0;
+  std::string json{}; ///< its peers, as they are told
 };
 struct services_are {
   std::vector<std::string> names;

@@ -48,8 +48,8 @@ struct peer_syncer_state {
   /// Keys that stand for no service, with what was said of them.
   std::map<std::string, std::string> strays;
   size_t complaints = 0; ///< of this read
-  /// The next read is told to the prober whole: it may be a new one.
-  bool prober_asks = true;
+  /// The next read is told to prober and keeper whole: they may be new ones.
+  bool others_ask = true;
 
   void begin(const std::vector<known_service>& before, bool current) {
     for (const auto& one : before) {
@@ -81,7 +81,7 @@ struct peer_syncer_state {
       at = end;
     }
     strays = std::move(strays_now);
-    prober_asks = false;
+    others_ask = false;
     finish(tree.revision, seen);
   }
 
@@ -103,7 +103,7 @@ struct peer_syncer_state {
     const bool same =
         std::equal(entries.begin(), entries.end(), mine.entries.begin(),
                    mine.entries.end(), same_content);
-    if (same && (mine.bad_name || (mine.told && !prober_asks)))
+    if (same && (mine.bad_name || (mine.told && !others_ask)))
       return;
     const auto old = std::exchange(mine.entries, std::move(entries));
     const auto bad_name = check_service_name(service_name);
@@ -155,9 +155,11 @@ struct peer_syncer_state {
   }
 
   void tell_service(known_peers& mine, uint64_t revision) {
-    tell(self->system(), place::prober,
-         msg::peers_are{std::make_shared<const service>(mine.content)});
     auto json = peers_json(mine.content);
+    const msg::peers_are is{std::make_shared<const service>(mine.content),
+                            revision, json};
+    tell(self->system(), place::prober, is);
+    tell(self->system(), place::keeper, is);
     if (mine.told && json == mine.json)
       return;
     mine.told = true;
@@ -181,6 +183,7 @@ struct peer_syncer_state {
       ++at;
     }
     tell(self->system(), place::prober, msg::services_are{names});
+    tell(self->system(), place::keeper, msg::services_are{names});
     ctx->out->push(feed_message{peers_synced{revision, std::move(names)}});
   }
 
@@ -201,10 +204,11 @@ peer_syncer(caf::stateful_actor<peer_syncer_state>* self, context_ptr ctx,
   state.ctx = std::move(ctx);
   state.begin(*before, current);
   return {
-      [=](const msg::role_is&) { self->state.prober_asks = true; },
+      [=](const msg::role_is&) { self->state.others_ask = true; },
       [=](const msg::instances_read& read) { self->state.on_tree(*read.tree); },
       [=](const msg::trouble& seen) {
         self->state.ctx->out->push(store_trouble{seen.text});
+        tell(self->system(), place::keeper, seen);
       },
   };
 }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "nginx/nginx_log.hpp"
+#include "saved_content.hpp"
 #include "store/json.hpp"
 
 namespace zedcup {
@@ -47,6 +48,29 @@ std::string raw_names_json(const std::vector<std::string>& names) {
   return {buffer.GetString(), buffer.GetSize()};
 }
 
+std::string saved_json(const saved_content& content, uint64_t saved) {
+  rapidjson::StringBuffer buffer;
+  json::writer out(buffer);
+  out.StartObject();
+  json::put_text(out, "saved");
+  out.Uint64(saved);
+  json::put_text(out, "services");
+  out.StartArray();
+  for (auto& entry : content.entries) {
+    out.StartObject();
+    json::put_text(out, "name");
+    json::put_text(out, entry.name);
+    json::put_text(out, "revision");
+    out.Uint64(entry.revision);
+    json::put_text(out, "peers");
+    json::put_text(out, entry.json);
+    out.EndObject();
+  }
+  out.EndArray();
+  out.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
 } // namespace
 
 worker_feed::worker_feed(system_options options, void* lua_semaphore)
@@ -84,6 +108,21 @@ status worker_feed::run(std::string_view known) {
     return started.error();
   actors_ = std::move(*started);
   return success();
+}
+
+/// What is wrong with the file the actors say, who read it as well.
+const std::string& worker_feed::saved() {
+  saved_json_.clear();
+  if (options_.state_dir.empty())
+    return saved_json_;
+  const auto file = read_file(saved_peers_path(options_.state_dir, name_));
+  if (!file)
+    return saved_json_;
+  std::vector<std::string> ignored;
+  const auto content = from_text(file->text, name_, ignored);
+  if (content)
+    saved_json_ = saved_json(*content, file->changed);
+  return saved_json_;
 }
 
 void worker_feed::check(peer_checks how) {
@@ -144,6 +183,8 @@ result<std::optional<int>> start_worker_feed(system_options options,
     return error{errc::invalid_argument, "no http {} block"};
   if (ngx_http_zedcup_worker_start(zmcf) != NGX_OK)
     return error{errc::unavailable, "no connection free for the wake-ups"};
+  options.state_dir.assign(reinterpret_cast<char*>(zmcf->state_dir.data),
+                           zmcf->state_dir.len);
   feeds.push_back(
       std::make_unique<worker_feed>(std::move(options), lua_semaphore));
   feeds.back()->lead(ngx_http_zedcup_worker_leads() != 0);

@@ -29,6 +29,10 @@ public:
   /// worker leads. @param known JSON: [{"name", "peers", "down": […]}, …]
   status run(std::string_view known);
 
+  /// For a start without the store: what zedcup_state_dir has, in the JSON of
+  /// zedcup_ffi_feed_saved(); empty: nothing. Reads the file.
+  const std::string& saved();
+
   /// How peers are checked from now on.
   void check(peer_checks how);
 
@@ -43,6 +47,7 @@ private:
 
   system_options options_;
   std::string name_; ///< of store and path, for people
+  std::string saved_json_;
   outbox<loop_message> outbox_;
   std::unique_ptr<feed> actors_;
   std::optional<peer_checks> checks_;

@@ -29,6 +29,21 @@ int zedcup_ffi_feed_take(int feed, zedcup_ffi_message_t* out, int max) {
   return mine == nullptr ? 0 : mine->messages().take(out, max);
 }
 
+int zedcup_ffi_feed_saved(int feed, const char** json, size_t* len, char* err,
+                          size_t* err_len) {
+  *json = "";
+  *len = 0;
+  return ffi_call(err, err_len, [&]() -> zedcup::result<int> {
+    auto* mine = zedcup::find_worker_feed(feed);
+    if (mine == nullptr)
+      return ZEDCUP_FFI_DECLINED;
+    auto& text = mine->saved();
+    *json = text.data();
+    *len = text.size();
+    return 0;
+  });
+}
+
 int zedcup_ffi_feed_run(int feed, const char* known, size_t len, char* err,
                         size_t* err_len) {
   return ffi_call(err, err_len, [&]() -> zedcup::result<int> {

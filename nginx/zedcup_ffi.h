@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define ZEDCUP_FFI_ABI  4
+#define ZEDCUP_FFI_ABI  5
 
 #define ZEDCUP_EXPORT  __attribute__((visibility("default")))
 
@@ -180,6 +180,13 @@ ZEDCUP_EXPORT int zedcup_ffi_feed_start(const char *json, size_t len,
 /* As messages_take(). */
 ZEDCUP_EXPORT int zedcup_ffi_feed_take(int feed, zedcup_ffi_message_t *out,
     int max);
+
+/* What zedcup_state_dir has of the feed's peers, as JSON: "saved", unix time when
+ * the store held them last, "services": [{"name", "revision", "peers": its JSON
+ * as text}]. Reads the file. len 0: there is nothing. The view lives until the
+ * next call. */
+ZEDCUP_EXPORT int zedcup_ffi_feed_saved(int feed, const char **json,
+    size_t *len, char *err, size_t *err_len);
 
 /* Starts the feed's actors. known: what is served already, JSON: a list of
  * {"name", "peers": its JSON as text, "down": ["host:port", ...]}. */

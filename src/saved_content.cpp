@@ -97,6 +97,15 @@ std::optional<saved_content::entry> entry_of(std::string_view line) {
   return saved_content::entry{std::string(*name), *revision, std::string(json)};
 }
 
+std::string hex_hash(std::string_view text) {
+  static constexpr char digits[] = "0123456789abcdef";
+  std::string hex;
+  const uint64_t hash = hash_key(text);
+  for (int shift = 60; shift >= 0; shift -= 4)
+    hex += digits[(hash >> shift) & 0xf];
+  return hex;
+}
+
 /// Takes a line, and its end, from the front of a text.
 std::string_view take_line(std::string_view& text) {
   const auto end = std::min(text.find('\n'), text.size());
@@ -108,12 +117,12 @@ std::string_view take_line(std::string_view& text) {
 } // namespace
 
 std::string saved_path(const std::string& folder, std::string_view store) {
-  static constexpr char digits[] = "0123456789abcdef";
-  std::string path = folder + "/content.";
-  const uint64_t hash = hash_key(store);
-  for (int shift = 60; shift >= 0; shift -= 4)
-    path += digits[(hash >> shift) & 0xf];
-  return path;
+  return folder + "/content." + hex_hash(store);
+}
+
+std::string saved_peers_path(const std::string& folder,
+                             std::string_view store) {
+  return folder + "/peers." + hex_hash(store);
 }
 
 std::string to_text(const saved_content& content, std::string_view store) {

@@ -18,7 +18,7 @@ namespace zedcup {
 
 struct saved_content {
   struct entry {
-    std::string name; ///< of an instance; empty: the global settings
+    std::string name; ///< of an instance or service; empty: global settings
     uint64_t revision = 0;
     std::string json;
   };
@@ -26,8 +26,9 @@ struct saved_content {
   std::vector<entry> entries;
 };
 
-/// Where the content of a store is kept in a folder.
+/// Where the content of a store is kept in a folder: instances, and peers.
 std::string saved_path(const std::string& folder, std::string_view store);
+std::string saved_peers_path(const std::string& folder, std::string_view store);
 
 std::string to_text(const saved_content& content, std::string_view store);
 

@@ -5,7 +5,8 @@
 --                       start_at, check_url (and checkurl)
 --   <service>|version   a number that changes with the peers: the store's revision
 --   _allname            the names of all services, "|" between them
---   ready               true once the store was read
+--   ready               true once the store was read; "saved" while all this is of
+--                       zedcup_state_dir, see lreu/saved.lua
 --   _trouble            why the store cannot be read; absent when it can
 --   checkdown:<service>:<host>:<port>
 --                       the peer is out: by the log for a time (flags 1), by

@@ -4,6 +4,7 @@
 -- dictionary is described in lreu/storage.lua.
 
 local feeds = require "zedcup.ffi_feeds"
+local saved = require "lreu.saved"
 local semaphore = require "ngx.semaphore"
 local storage = require "lreu.storage"
 local zone_sync = require "lreu.zone_sync"
@@ -214,6 +215,7 @@ local function start(dict, options)
     if not self.feed then
         return self.feed, err
     end
+    saved.restore(dict, self.feed)
     local ok
     ok, err = ngx.timer.at(0, run, self)
     if not ok then
@@ -293,7 +295,8 @@ end
 
 --- How a syncer does.
 ---@param dict table|nil ngx.shared.<name>; may be left out where there is one
----@return table|nil state ready (boolean), services (number), trouble (string|nil)
+---@return table|nil state ready (boolean), saved (boolean: of zedcup_state_dir, until
+---   the store is read), services (number), trouble (string|nil)
 ---@return string|nil err
 function _M.state(dict)
     local self, err = find(dict)
@@ -302,7 +305,8 @@ function _M.state(dict)
     end
     dict = self.dict
     return {
-        ready = dict:get("ready") == true,
+        ready = dict:get("ready") ~= nil,
+        saved = dict:get("ready") == "saved",
         services = #storage.names(dict),
         trouble = dict:get("_trouble"),
     }

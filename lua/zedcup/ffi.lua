@@ -16,7 +16,7 @@ local get_request = base.get_request
 local tonumber = tonumber
 local pcall = pcall
 
-local ABI = 4
+local ABI = 5
 local ERROR_SIZE = 1024
 local MAX_MESSAGES = 256
 local DECLINED = -2

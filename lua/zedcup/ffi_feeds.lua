@@ -16,6 +16,8 @@ ffi.cdef[[
 int zedcup_ffi_feed_start(const char *json, size_t len, void *sema, char *err,
     size_t *err_len);
 int zedcup_ffi_feed_take(int feed, zedcup_ffi_message_t *out, int max);
+int zedcup_ffi_feed_saved(int feed, const char **json, size_t *len, char *err,
+    size_t *err_len);
 int zedcup_ffi_feed_run(int feed, const char *known, size_t len, char *err,
     size_t *err_len);
 int zedcup_ffi_feed_check(int feed, const char *json, size_t len, char *err,
@@ -32,6 +34,8 @@ local _M = {
 
 local err_buf = ffi.new("char[?]", ERROR_SIZE)
 local err_len = ffi.new("size_t[1]")
+local text = ffi.new("const char *[1]")
+local text_len = ffi.new("size_t[1]")
 local messages
 
 
@@ -74,6 +78,17 @@ function _M.drain(feed, handle)
                    ffi_str(m.text, m.text_len), tonumber(m.revision))
         end
     until count == 0
+end
+
+
+--- What zedcup_state_dir has of a feed's peers. Reads a file.
+---@param feed number
+---@return string|nil json saved, services: see zedcup_ffi.h; "": nothing
+---@return string|nil err
+function _M.saved(feed)
+    err_len[0] = ERROR_SIZE
+    local rc, err = checked(C.zedcup_ffi_feed_saved(feed, text, text_len, err_buf, err_len))
+    return rc and ffi_str(text[0], text_len[0]), err
 end
 
 

@@ -239,8 +239,7 @@ ngx_uint_t ngx_http_zedcup_worker_leads(void) {
   return 0; // told by zedcup_bridge_lead()
 }
 
-void ngx_http_zedcup_worker_await(ngx_uint_t (*)(void), ngx_msec_t) {
-}
+void ngx_http_zedcup_worker_await(ngx_uint_t (*)(void), ngx_msec_t) {}
 
 void ngx_http_zedcup_worker_wake(void) {
   if (nginx().worker_runs)

@@ -2,7 +2,9 @@
 #include "nginx/feeds.hpp"
 
 #include "nginx/fake_nginx.hpp"
+#include "saved_content.hpp"
 #include "support/catch.hpp"
+#include "support/temp_dir.hpp"
 
 using namespace zedcup;
 
@@ -157,4 +159,32 @@ TEST_CASE_METHOD(one_feed, "feeds: checks begin with the next start",
   CHECK(actors().checks->max_fails == 9);
   mine.check(how);
   CHECK(take(mine).empty());
+}
+
+TEST_CASE("feeds: what was saved is given out as it stands in the file",
+          "[feeds]") {
+  test::temp_dir folder;
+  auto options = etcd_options_for(R"({"etcd_path": "/s/"})");
+  const auto store = options.store_name();
+  const auto path = saved_peers_path(folder.path(), store);
+  int semaphore = 0;
+  CHECK(worker_feed(options, &semaphore).saved().empty());
+  options.state_dir = folder.path();
+  worker_feed mine(options, &semaphore);
+  CHECK(mine.saved().empty()); // no file
+
+  saved_content content;
+  content.entries = {{"a", 7, "[]"}, {"b\xff\"", 8, R"([{"host":"x"}])"}};
+  REQUIRE_FALSE(write_file(path, to_text(content, store)));
+  const auto& text = mine.saved();
+  CHECK(text.find("{\"saved\":1") == 0);
+  const auto services = text.find(",\"services\":");
+  REQUIRE(services != std::string::npos);
+  CHECK(text.substr(services) ==
+        ",\"services\":[{\"name\":\"a\",\"revision\":7,\"peers\":\"[]\"},"
+        "{\"name\":\"b\xff\\\"\",\"revision\":8,"
+        "\"peers\":\"[{\\\"host\\\":\\\"x\\\"}]\"}]}");
+
+  REQUIRE_FALSE(write_file(path, to_text(content, "another")));
+  CHECK(mine.saved().empty());
 }
