@@ -338,3 +338,20 @@ is(scalar(split /\n/, ways(6)), 6, 'all sessions end');
 is(talks(4), 'b1=4', 'and hold no place');
 --- no_error_log
 [alert]
+
+
+
+=== TEST 15: a host that comes late begins with few sessions, and rises
+--- lua
+f.configure("web", f.hosts(tonumber(ngx.var.arg_n)), { slow_start = ngx.var.arg_slow })
+ngx.say("ok")
+--- script
+spawn_talkers(2);
+configure('n=1&slow=600');
+is(talks(4), 'b1=4', 'alone');
+configure('n=2&slow=600');
+my ($few) = (talks(80) =~ /b2=(\d+)/, 0);
+cmp_ok($few, '<', 20, "few ($few of 80)");
+configure('n=2&slow=1');
+my $share = 0;
+wait_for('at last its share', 10, sub { ($share) = talks(40) =~ /b2=(\d+)/; $share && $share == 20 });

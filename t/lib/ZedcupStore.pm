@@ -130,16 +130,19 @@ add_block_preprocessor(sub {
 # Every block may take a while where it waits for a condition.
 $Test::Nginx::Util::Timeout = 20;
 
-# A block with a script runs that in place of its request.
+# A block with a script runs that in place of its request. The servers that it
+# started end with it.
 my $request_helper = $Test::Nginx::Util::RunTestHelper;
 $Test::Nginx::Util::RunTestHelper = sub ($$) {
     my ($block, $dry_run, $repeated) = @_;
     return $request_helper->(@_) if !defined $block->script;
     my $name = $block->name;
     my $script = Test::Nginx::Util::expand_env_in_text($block->script, $name, {});
+    my %before = %servers;
     eval "package main; use strict; use warnings; no warnings 'once';\n"
         . "#line 1 \"$name\"\n$script; 1"
         or Test::More::fail("$name - script: $@");
+    stop_server($_) for grep { !$before{$_} } keys %servers;
     $Test::Nginx::Util::CheckErrorLog->($block, undef, $dry_run, $repeated, 0);
 };
 
