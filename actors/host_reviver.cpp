@@ -35,7 +35,7 @@ struct reviver_state {
   role current = role::follower;
   bool held = false;
   time_point until{};
-  uint64_t generation = 0; ///< of a time with the lock
+  uint64_t generation = 0; ///< of a time with the lock and an interval
   seconds interval = global_config{}.host_revive_interval;
   std::map<std::string, std::vector<fallen_host>> fallen; ///< by instance
 
@@ -60,6 +60,13 @@ struct reviver_state {
     ++generation;
     if (held)
       look_later();
+  }
+
+  void set_interval(seconds wanted) {
+    if (std::exchange(interval, wanted) == wanted || !held)
+      return;
+    ++generation;
+    look_later();
   }
 
   void on_instance(const instance_config& config) {
@@ -146,7 +153,7 @@ caf::behavior host_reviver(caf::stateful_actor<reviver_state>* self,
       [=](const msg::role_is& changed) { self->state.set_role(changed.now); },
       [=](const msg::lock_is& lock) { self->state.on_lock(lock); },
       [=](const msg::global_is& set) {
-        self->state.interval = set.config.host_revive_interval;
+        self->state.set_interval(set.config.host_revive_interval);
       },
       [=](const msg::instance_is& changed) {
         self->state.on_instance(changed.content->config());

@@ -150,15 +150,23 @@ TEST_CASE_METHOD(reviver_case, "reviver: rests without the lock", "[reviver]") {
   CHECK(store.reads.empty());
 }
 
-TEST_CASE_METHOD(reviver_case, "reviver: keeps host_revive_interval",
+TEST_CASE_METHOD(reviver_case,
+                 "reviver: another host_revive_interval holds at once",
                  "[reviver]") {
   global_config settings;
   settings.host_revive_interval = 2s;
   send(reviver(), msg::global_is{settings});
   last_error(std::time(nullptr) - 1000);
   show(fallen);
-  pass(10100ms); // the interval that ran already
-  (void)told->take<msg::revival_due>();
+  pass(2100ms);
+  CHECK(revived() == 1);
+  send(reviver(), msg::global_is{settings}); // the same does not begin anew
   pass(10s);
   CHECK(revived() == 5);
+  settings.host_revive_interval = 20s;
+  send(reviver(), msg::global_is{settings});
+  pass(19s);
+  CHECK(revived() == 0);
+  pass(2s);
+  CHECK(revived() == 1);
 }
