@@ -141,8 +141,8 @@ shows('b1, b2');
         content_by_lua_block { ngx.say(select(2, require("zedcup").sync_zone("dynamic_foo", "web"))) }
     }
 --- script
-my $log = error_log();
+is(body_of('/late'), 'zone "dynamic_foo": call sync_zone() in init_worker_by_lua, so that every worker knows of it', 'late');
+my $log = error_log(); # a worker that answers has said it all
 like($log, qr/said: nil \Q$_\E/, $_) for 'zone: expected a name, got nil', 'instance: expected a name, got nil',
     'zone "nope": no such zone', 'zone: expected a name, got number', 'instance: expected a name, got an empty string';
 like($log, qr/said: zone "dynamic_foo" follows instance "web" already/, 'twice');
-is(body_of('/late'), 'zone "dynamic_foo": call sync_zone() in init_worker_by_lua, so that every worker knows of it', 'late');
