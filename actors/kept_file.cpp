@@ -83,22 +83,17 @@ void kept_file::keep_only(const std::vector<std::string>& names) {
 // ---- the file ---------------------------------------------------------------
 
 void kept_file::load() {
-  auto file = read_file(path_);
-  if (!file) {
-    if (file.error().code != errc::not_found)
-      ctx_->log->warn("zedcup_state_dir: {}", file.error().message);
-    return;
-  }
   std::vector<std::string> complaints;
-  auto found = from_text(file->text, store_, complaints);
-  if (!found)
-    complaints.push_back(found.error().message);
+  auto found = load_content(path_, store_, complaints);
   for (auto& text : complaints)
     ctx_->log->warn("zedcup_state_dir: {}: {}", path_, text);
-  if (!found)
+  if (!found) {
+    if (found.error().code != errc::not_found)
+      ctx_->log->warn("zedcup_state_dir: {}", found.error().message);
     return;
-  saved_ = file->changed;
-  for (auto& entry : found->entries)
+  }
+  saved_ = found->changed;
+  for (auto& entry : found->content.entries)
     content_.insert_or_assign(entry.name, entry);
 }
 

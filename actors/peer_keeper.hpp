@@ -7,7 +7,7 @@
 namespace zedcup {
 
 /// Of a feed, which runs while its worker leads; on a thread of its own. Who
-/// needs the file reads it by saved_peers().
+/// starts without the store reads the file: saved_peers_path().
 /// @param own_thread false: on those of the system, where tests move the clock
 caf::actor spawn_peer_keeper(caf::actor_system& sys, context_ptr ctx,
                              bool own_thread = true);

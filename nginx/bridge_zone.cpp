@@ -65,14 +65,12 @@ void runtime::load_saved() {
   if (has_content() || options_.state_dir.empty())
     return;
   const auto store = options_.store_name();
-  auto file = read_file(saved_path(options_.state_dir, store));
-  if (!file)
-    return;
   std::vector<std::string> ignored;
-  auto saved = from_text(file->text, store, ignored);
+  auto saved =
+      load_content(saved_path(options_.state_dir, store), store, ignored);
   if (!saved)
     return;
-  for (auto& entry : saved->entries) {
+  for (auto& entry : saved->content.entries) {
     if (entry.name.empty()) {
       global_json_ = std::move(entry.json);
       continue;
@@ -81,7 +79,7 @@ void runtime::load_saved() {
     if (decoded)
       serve(entry.name, std::move(*decoded), false);
   }
-  restored_ = file->changed;
+  restored_ = saved->changed;
   changed();
 }
 

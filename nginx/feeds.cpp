@@ -48,15 +48,15 @@ std::string raw_names_json(const std::vector<std::string>& names) {
   return {buffer.GetString(), buffer.GetSize()};
 }
 
-std::string saved_json(const saved_content& content, uint64_t saved) {
+std::string saved_json(const loaded_content& saved) {
   rapidjson::StringBuffer buffer;
   json::writer out(buffer);
   out.StartObject();
   json::put_text(out, "saved");
-  out.Uint64(saved);
+  out.Uint64(saved.changed);
   json::put_text(out, "services");
   out.StartArray();
-  for (auto& entry : content.entries) {
+  for (auto& entry : saved.content.entries) {
     out.StartObject();
     json::put_text(out, "name");
     json::put_text(out, entry.name);
@@ -115,13 +115,11 @@ const std::string& worker_feed::saved() {
   saved_json_.clear();
   if (options_.state_dir.empty())
     return saved_json_;
-  const auto file = read_file(saved_peers_path(options_.state_dir, name_));
-  if (!file)
-    return saved_json_;
   std::vector<std::string> ignored;
-  const auto content = from_text(file->text, name_, ignored);
-  if (content)
-    saved_json_ = saved_json(*content, file->changed);
+  const auto saved =
+      load_content(saved_peers_path(options_.state_dir, name_), name_, ignored);
+  if (saved)
+    saved_json_ = saved_json(*saved);
   return saved_json_;
 }
 

@@ -191,6 +191,18 @@ result<read_file_result> read_file(const std::string& path) {
   return found;
 }
 
+result<loaded_content> load_content(const std::string& path,
+                                    std::string_view store,
+                                    std::vector<std::string>& complaints) {
+  auto file = read_file(path);
+  if (!file)
+    return file.error();
+  auto content = from_text(file->text, store, complaints);
+  if (!content)
+    return error{content.error().code, path + ": " + content.error().message};
+  return loaded_content{std::move(*content), file->changed};
+}
+
 std::optional<error> write_file(const std::string& path,
                                 std::string_view text) {
   const auto fresh = path + "." + std::to_string(getpid()) + ".tmp";

@@ -45,6 +45,16 @@ struct read_file_result {
 /// Errors: not_found, unavailable, too_large (over 1 GiB); they name the file.
 result<read_file_result> read_file(const std::string& path);
 
+struct loaded_content {
+  saved_content content;
+  uint64_t changed = 0; ///< as in read_file_result
+};
+
+/// read_file() and from_text(). Errors of either, which name the file.
+result<loaded_content> load_content(const std::string& path,
+                                    std::string_view store,
+                                    std::vector<std::string>& complaints);
+
 /// Beside the old one, with all of it on the disk, and then in its place.
 /// nullopt: done. The file is for its owner only.
 std::optional<error> write_file(const std::string& path, std::string_view text);

@@ -33,21 +33,6 @@ local function add_services(dict, services)
 end
 
 
--- The store was read meanwhile: what it does not have goes again.
-local function take_back(dict, added)
-    local present = {}
-    for _, name in ipairs(storage.names(dict)) do
-        present[name] = true
-    end
-    for _, name in ipairs(added) do
-        if not present[name] then
-            dict:delete(name .. "|version")
-            dict:delete(name .. "|peers")
-        end
-    end
-end
-
-
 --- Fills a dictionary that has nothing yet.
 ---@param dict table
 ---@param feed number
@@ -67,8 +52,9 @@ function _M.restore(dict, feed)
                 " services of zedcup_state_dir, last confirmed ",
                 ngx.http_time(saved.saved))
     end
+    -- the store was read meanwhile: what it does not have goes again
     if dict:get("ready") == true then
-        take_back(dict, added)
+        storage.remove(dict, storage.missing(added, storage.names(dict)))
     end
 end
 

@@ -76,6 +76,35 @@ function _M.names(dict)
 end
 
 
+--- Those of a list of names that are not in another.
+---@param names string[]
+---@param others string[]
+---@return string[]
+function _M.missing(names, others)
+    local present, missing = {}, {}
+    for _, name in ipairs(others) do
+        present[name] = true
+    end
+    for _, name in ipairs(names) do
+        if not present[name] then
+            missing[#missing + 1] = name
+        end
+    end
+    return missing
+end
+
+
+--- Removes services, but not from the names of all.
+---@param dict table
+---@param names string[]
+function _M.remove(dict, names)
+    for _, name in ipairs(names) do
+        dict:delete(name .. "|version")
+        dict:delete(name .. "|peers")
+    end
+end
+
+
 ---@param peer table host, port
 ---@return string "10.0.0.1:80", "[::1]:80"
 function _M.peer_name(peer)

@@ -106,21 +106,9 @@ end
 
 local function on_synced(self, names)
     local dict = self.dict
-    local present = {}
-    for _, name in ipairs(names) do
-        present[name] = true
-    end
-    local gone = {}
-    for _, name in ipairs(storage.names(dict)) do
-        if not present[name] then
-            gone[#gone + 1] = name
-        end
-    end
+    local gone = storage.missing(storage.names(dict), names)
     set(dict, "_allname", concat(names, "|"))
-    for _, name in ipairs(gone) do
-        dict:delete(name .. "|version")
-        dict:delete(name .. "|peers")
-    end
+    storage.remove(dict, gone)
     set(dict, "ready", true)
 end
 
